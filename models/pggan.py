@@ -1,0 +1,67 @@
+"""ProgGAN generator, laid out as the genforce checkpoints are.
+
+"Progressive Growing of GANs" (Karras et al., 2018), fully grown: z -> 4x4 -> ... -> image. State dicts have the keys
+and shapes of the published genforce files.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LEAKY_SLOPE = 0.2
+
+
+def pixel_norm(x):
+    """Unit mean square over the channels at every pixel (Karras et al. 2018, section 4.2)."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class Conv(nn.Module):
+    """Convolution with an equalised learning rate, on pixel-normalised input."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, padding, gain):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
+        self.padding = padding
+
+    def forward(self, x):
+        return F.conv2d(pixel_norm(x), self.weight * self.weight_gain, self.bias, padding=self.padding)
+
+
+class ProgGAN(nn.Module):
+    """ProgGAN generator: z (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+
+    def __init__(self, z_dim, channels):
+        """channels: feature maps at 4, 8, .. pixels, up to the resolution."""
+        super().__init__()
+        self.z_dim = z_dim
+        self.resolution = 2 << len(channels)
+        self.num_blocks = len(channels)
+        self.register_buffer("lod", torch.zeros(()))
+        before = z_dim
+        for i, after in enumerate(channels):
+            # The first layer sees z as a single pixel, and padding by 3 makes it 4 x 4.
+            first = (4, 3) if i == 0 else (3, 1)
+            self.add_module(f"layer{2 * i}", Conv(before, after, *first, gain=math.sqrt(2)))
+            self.add_module(f"layer{2 * i + 1}", Conv(after, after, 3, 1, gain=math.sqrt(2)))
+            self.add_module(f"output{i}", Conv(after, 3, 1, 0, gain=1.0))
+            before = after
+
+    @staticmethod
+    def settings(shapes):
+        """The constructor's arguments, read off a state dict's shapes {key: shape}."""
+        blocks = sum(key.startswith("output") and key.endswith(".weight") for key in shapes)
+        return shapes["layer0.weight"][1], [shapes[f"layer{2 * i}.weight"][0] for i in range(blocks)]
+
+    def forward(self, z):
+        x = z[:, :, None, None]
+        for i in range(self.num_blocks):
+            if i > 0:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = F.leaky_relu(getattr(self, f"layer{2 * i}")(x), LEAKY_SLOPE)
+            x = F.leaky_relu(getattr(self, f"layer{2 * i + 1}")(x), LEAKY_SLOPE)
+        return getattr(self, f"output{self.num_blocks - 1}")(x)

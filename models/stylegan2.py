@@ -1,0 +1,225 @@
+"""StyleGAN2 generator, laid out as the genforce checkpoints are.
+
+The networks of "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020): a mapping network
+z -> w, truncation towards the mean w, and a synthesis network with skip connections. State dicts have the keys and
+shapes of the published genforce files. Noise is read from the checkpoint's buffers and never drawn, so an image is a
+function of its latent code alone.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+LEAKY_SLOPE = 0.2
+ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
+MAPPING_LR_MULTIPLIER = 0.01  # stored mapping weights are 1 / this as large as the ones applied
+
+
+def blur_kernel():
+    """The [1, 3, 3, 1] low-pass filter, with the gain of 4 that upsampling by two in both directions needs."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    return torch.outer(taps, taps)[None, None]
+
+
+def blur(x, kernel, padding):
+    """Filter each channel of x (B, C, H, W) with kernel (1, 1, 4, 4), after `padding` zeros (before, after)."""
+    channels = x.shape[1]
+    x = F.pad(x, (*padding, *padding))
+    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, -1, -1), groups=channels)
+
+
+def upsample(image, kernel):
+    """Twice as large in both directions: image (B, C, H, W) -> (B, C, 2H, 2W)."""
+    batch, channels, height, width = image.shape
+    spread = image.new_zeros(batch, channels, height, 2, width, 2)
+    spread[:, :, :, 0, :, 0] = image
+    return blur(spread.view(batch, channels, 2 * height, 2 * width), kernel, (2, 1))
+
+
+class Dense(nn.Module):
+    """Fully connected layer with an equalised learning rate: (..., in) -> (..., out)."""
+
+    def __init__(self, in_features, out_features, lr_multiplier=1.0, bias_offset=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_multiplier)
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        self.bias_offset = bias_offset
+
+    def forward(self, x):
+        return F.linear(x, self.weight * self.weight_gain, self.bias * self.bias_gain + self.bias_offset)
+
+
+class Mapping(nn.Module):
+    """z (B, z_dim) -> w (B, w_dim)."""
+
+    def __init__(self, widths):
+        super().__init__()
+        self.num_layers = len(widths) - 1
+        for i, (before, after) in enumerate(zip(widths, widths[1:])):
+            self.add_module(f"dense{i}", Dense(before, after, MAPPING_LR_MULTIPLIER))
+
+    def forward(self, z):
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for i in range(self.num_layers):
+            x = F.leaky_relu(getattr(self, f"dense{i}")(x), LEAKY_SLOPE) * ACTIVATION_GAIN
+        return x
+
+
+class Truncation(nn.Module):
+    """Pull latent codes towards the mean of W, on every layer."""
+
+    def __init__(self, w_dim):
+        super().__init__()
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, w, psi):
+        """w (..., w_dim) -> (..., w_dim); psi = 1 leaves w as it is, psi = 0 gives the mean."""
+        return w if psi == 1 else self.w_avg + (w - self.w_avg) * psi
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose input channels are scaled by a style (Karras et al. 2020, section 2.2).
+
+    Scaling activations before, and demodulating after, is the same as a weight for each sample and needs no grouped
+    convolution: one shared weight serves the batch.
+    """
+
+    def __init__(self, in_channels, out_channels, w_dim, kernel_size, demodulate):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.style = Dense(w_dim, in_channels, bias_offset=1.0)
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel_size**2)
+        self.demodulate = demodulate
+
+    def convolve(self, x, weight):
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    def forward(self, x, style):
+        """x (B, in, H, W), style (B, in) -> (B, out, H', W'), without bias."""
+        weight = self.weight * self.weight_gain
+        x = self.convolve(x * style[:, :, None, None], weight)
+        if self.demodulate:
+            norm = F.linear(style.square(), weight.square().sum(dim=(2, 3)))
+            x = x * torch.rsqrt(norm + 1e-8)[:, :, None, None]
+        return x
+
+
+class StyledLayer(ModulatedConv):
+    """Modulated 3x3 convolution, constant noise, bias and leaky ReLU."""
+
+    def __init__(self, in_channels, out_channels, w_dim, resolution):
+        super().__init__(in_channels, out_channels, w_dim, kernel_size=3, demodulate=True)
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+
+    def forward(self, x, style):
+        x = super().forward(x, style) + self.noise * self.noise_strength + self.bias[:, None, None]
+        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+
+
+class UpsamplingLayer(StyledLayer):
+    """Styled layer that doubles the resolution: transposed convolution, then the low-pass filter."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.filter = nn.Module()
+        self.filter.register_buffer("kernel", blur_kernel())
+
+    def convolve(self, x, weight):
+        # The published weights are correlations; a transposed convolution would mirror them.
+        x = F.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
+        return blur(x, self.filter.kernel, (1, 1))
+
+
+class ToRGB(ModulatedConv):
+    """Modulated 1x1 convolution to an image."""
+
+    def __init__(self, in_channels, w_dim):
+        super().__init__(in_channels, 3, w_dim, kernel_size=1, demodulate=False)
+
+    def forward(self, x, style):
+        return super().forward(x, style) + self.bias[:, None, None]
+
+
+class Synthesis(nn.Module):
+    """w+ (B, L, w_dim) -> images (B, 3, R, R), through the styles of its layers."""
+
+    def __init__(self, channels, w_dim):
+        super().__init__()
+        self.num_blocks = len(channels)
+        self.early_layer = nn.Module()
+        self.early_layer.const = nn.Parameter(torch.randn(1, channels[0], 4, 4))
+        self.layer0 = StyledLayer(channels[0], channels[0], w_dim, 4)
+        self.output0 = ToRGB(channels[0], w_dim)
+        for i in range(1, self.num_blocks):
+            resolution = 4 << i
+            self.add_module(f"layer{2 * i - 1}", UpsamplingLayer(channels[i - 1], channels[i], w_dim, resolution))
+            self.add_module(f"layer{2 * i}", StyledLayer(channels[i], channels[i], w_dim, resolution))
+            self.add_module(f"output{i}", ToRGB(channels[i], w_dim))
+        self.upsample = nn.Module()
+        self.upsample.register_buffer("kernel", blur_kernel())
+
+    def layers_in_order(self):
+        """Yield (name, module, index of the w+ layer that drives it), in the order of computation."""
+        for i in range(self.num_blocks):
+            for j in (0,) if i == 0 else (2 * i - 1, 2 * i):
+                yield f"layer{j}", getattr(self, f"layer{j}"), j
+            yield f"output{i}", getattr(self, f"output{i}"), 2 * i + 1
+
+    def styles(self, w_plus):
+        """w+ (B, L, w_dim) -> {layer's name: style vector (B, channels into that layer)}."""
+        return {name: layer.style(w_plus[:, index]) for name, layer, index in self.layers_in_order()}
+
+    def forward(self, styles):
+        """Styles as `styles` gives them -> images (B, 3, R, R), nominally in [-1, 1]."""
+        batch = styles["layer0"].shape[0]
+        x = self.early_layer.const.expand(batch, -1, -1, -1)
+        image = None
+        for name, layer, _ in self.layers_in_order():
+            if isinstance(layer, ToRGB):
+                rgb = layer(x, styles[name])
+                image = rgb if image is None else upsample(image, self.upsample.kernel) + rgb
+            else:
+                x = layer(x, styles[name])
+        return image
+
+
+class StyleGAN2(nn.Module):
+    """StyleGAN2 generator. Latent codes: z (B, z_dim), w (B, w_dim), w+ (B, num_layers, w_dim), or styles."""
+
+    def __init__(self, mapping_widths, channels):
+        """mapping_widths: [z_dim, ..., w_dim]; channels: feature maps at 4, 8, .. pixels, up to the resolution."""
+        super().__init__()
+        self.z_dim, self.w_dim = mapping_widths[0], mapping_widths[-1]
+        self.resolution = 2 << len(channels)
+        self.num_layers = 2 * len(channels)
+        self.mapping = Mapping(mapping_widths)
+        self.truncation = Truncation(self.w_dim)
+        self.synthesis = Synthesis(channels, self.w_dim)
+
+    @staticmethod
+    def settings(shapes):
+        """The constructor's arguments, read off a state dict's shapes {key: shape}."""
+        depth = sum(key.startswith("mapping.dense") and key.endswith(".weight") for key in shapes)
+        widths = [shapes["mapping.dense0.weight"][1]] + [shapes[f"mapping.dense{i}.weight"][0] for i in range(depth)]
+        blocks = sum(key.startswith("synthesis.output") and key.endswith("style.bias") for key in shapes)
+        return widths, [shapes[f"synthesis.layer{2 * i}.weight"][0] for i in range(blocks)]
+
+    def w_plus(self, w, psi=1.0):
+        """w (B, w_dim) -> truncated, the same on every layer: (B, num_layers, w_dim)."""
+        return self.truncation(w, psi)[:, None].expand(-1, self.num_layers, -1)
+
+    def styles(self, w_plus):
+        return self.synthesis.styles(w_plus)
+
+    def from_styles(self, styles):
+        return self.synthesis(styles)
+
+    def forward(self, w_plus):
+        """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self.from_styles(self.styles(w_plus))

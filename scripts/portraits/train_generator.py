@@ -1,0 +1,148 @@
+"""Train the embedded default's generators on drawn portraits.
+
+    python -m scripts.portraits.train_generator stylegan2
+    python -m scripts.portraits.train_generator pggan
+
+The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`): a regression,
+which a CPU finishes in under an hour, where adversarial training wants days. Run the same command again to go on from
+the last checkpoint.
+"""
+
+import argparse
+import math
+import os
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from models.pggan import ProgGAN
+from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
+from scripts.portraits import world
+
+CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels
+MAPPING_WIDTHS = [world.Z_DIM, 64, 64, 64, 64]
+EMA_HALF_LIFE = 5_000  # images
+
+
+def build(kind):
+    return StyleGAN2(MAPPING_WIDTHS, CHANNELS) if kind == "stylegan2" else ProgGAN(world.Z_DIM, CHANNELS)
+
+
+def images_of(generator, z):
+    """Latent codes (B, Z_DIM) -> images (B, 3, 64, 64), whatever the generator's kind."""
+    return generator(generator.w_plus(generator.mapping(z))) if isinstance(generator, StyleGAN2) else generator(z)
+
+
+def fit_loss(images, targets):
+    """Mean absolute error of pixels and of their differences, at four scales from 64 to 8 pixels."""
+    difference, loss = images - targets, 0.0
+    for _ in range(4):
+        loss = loss + difference.abs().mean()
+        loss = loss + difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+        difference = F.avg_pool2d(difference, 2)
+    return loss
+
+
+def parameter_groups(generator, rate):
+    """The mapping network stores weights 1 / MAPPING_LR_MULTIPLIER too large: without as much more rate it stands still."""
+    fast = [p for name, p in generator.named_parameters() if name.startswith("mapping.")]
+    rest = [p for name, p in generator.named_parameters() if not name.startswith("mapping.")]
+    groups = [{"params": rest, "base_rate": rate}]
+    return groups + [{"params": fast, "base_rate": 0.3 * rate / MAPPING_LR_MULTIPLIER}] * bool(fast)
+
+
+def rate_at(done, total, warmup=5_000):
+    """Linear warm-up over `warmup` images, then a cosine to zero."""
+    return min(1.0, done / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+
+
+def save_whole(content, path):
+    """Save so that an interruption leaves the old file or the new one, never a part."""
+    beside = path.with_name(path.name + ".partial")
+    torch.save(content, beside)
+    os.replace(beside, path)
+
+
+def load_pairs(work, count):
+    """The training pairs, drawn once and kept in `work`."""
+    cache = work / f"pairs_{count}.pt"
+    if not cache.exists():
+        save_whole(world.draw_pairs(count, seed=1), cache)
+    return torch.load(cache, weights_only=True, mmap=True)
+
+
+@torch.no_grad()
+def finish(generator):
+    """Set what is not trained: the mean of W, over 100,000 codes. Noise stays silent, its strengths are zero."""
+    if isinstance(generator, StyleGAN2):
+        z = torch.randn(100_000, world.Z_DIM, generator=torch.Generator().manual_seed(3))
+        generator.truncation.w_avg.copy_(generator.mapping(z).mean(dim=0))
+    return {"generator_smooth": {key: value.half() for key, value in generator.state_dict().items()}}
+
+
+def train(kind, work, total, batch, rate, pair_count):
+    """Fit for `total` images and return the averaged generator; checkpoints in `work` are resumed."""
+    z, targets = load_pairs(work, pair_count)
+    torch.manual_seed(0)
+    generator, average = build(kind), build(kind)
+    average.load_state_dict(generator.state_dict())
+    if kind == "stylegan2":
+        for name, parameter in generator.named_parameters():
+            parameter.requires_grad_(not name.endswith("noise_strength"))
+    optimizer = torch.optim.Adam(parameter_groups(generator, rate), betas=(0.9, 0.99))
+    checkpoint, done = work / f"{kind}.pt", 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        generator.load_state_dict(saved["generator"])
+        average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        done = saved["done"]
+
+    @torch.compile
+    def loss_of(codes, images):
+        return fit_loss(images_of(generator, codes), images)
+
+    bar, mean = tqdm(initial=done, total=total, desc=kind, unit="img", mininterval=2), None
+    while done < total:
+        order = torch.Generator().manual_seed(done)
+        chosen = torch.randint(len(z), (batch,), generator=order)
+        for group in optimizer.param_groups:
+            group["lr"] = group["base_rate"] * rate_at(done + batch, total)
+        loss = loss_of(z[chosen], world.to_float(targets[chosen]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        done += batch
+        keep = 0.5 ** (batch / min(EMA_HALF_LIFE, done / 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - keep)
+        mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
+        bar.update(batch)
+        bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
+        if done // batch % 500 == 0 or done >= total:
+            save_whole({"generator": generator.state_dict(), "average": average.state_dict(),
+                        "optimizer": optimizer.state_dict(), "done": done}, checkpoint)  # fmt: skip
+            save_whole(finish(average), work / f"{kind}_portraits64.pth")
+    bar.close()
+    return average
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kind", choices=("stylegan2", "pggan"))
+    parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
+    parser.add_argument("--images", type=int, default=400_000, help="images to fit")
+    parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.work.mkdir(parents=True, exist_ok=True)
+    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The population of drawn portraits that the embedded generators learn: a latent code decides a portrait's factors.
+
+Each factor reads the code along its own direction, a row of a fixed random orthonormal matrix, through the normal
+distribution's cumulative function: codes drawn from N(0, I) give independent factors.
+"""
+
+import torch
+from tqdm import tqdm
+
+from scripts.portraits.renderer import FACTORS, render
+
+Z_DIM = 32
+RESOLUTION = 64
+# Most people do not cry, wear glasses or wrinkle their nose: u ** exponent in place of a uniform factor u.
+RARITY = {"tears": 4.0, "glasses": 2.5, "nose_wrinkle": 2.0}
+
+
+def projection():
+    """The matrix (factors, Z_DIM) with orthonormal rows that reads factors off codes."""
+    generator = torch.Generator().manual_seed(2022)
+    return torch.linalg.qr(torch.randn(Z_DIM, len(FACTORS), generator=generator)).Q.T
+
+
+def factors_of(z):
+    """Latent codes z (B, Z_DIM), of any length -> factors (B, 25) in [0, 1]."""
+    z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))  # generators see a code's direction only
+    uniform = torch.special.ndtr(z @ projection().T)
+    exponents = torch.tensor([RARITY.get(name, 1.0) for name in FACTORS])
+    return uniform**exponents
+
+
+def render_uint8(factors, description="portraits"):
+    """Factors (N, 25) -> images (N, 3, 64, 64) uint8."""
+    chunks = factors.split(64)
+    bar = tqdm(chunks, desc=description, unit="batch", disable=len(chunks) == 1)
+    return torch.cat([((render(chunk, RESOLUTION) + 1) * 127.5).round().to(torch.uint8) for chunk in bar])
+
+
+def draw_pairs(count, seed):
+    """`count` pairs of a latent code (count, Z_DIM) and its portrait (count, 3, 64, 64) uint8."""
+    z = torch.randn(count, Z_DIM, generator=torch.Generator().manual_seed(seed))
+    return z, render_uint8(factors_of(z))
+
+
+def to_float(images):
+    """uint8 [0, 255] -> float32 [-1, 1]."""
+    return images.float() / 127.5 - 1
