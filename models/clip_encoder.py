@@ -1,6 +1,7 @@
 """A frozen CLIP: sentences and images into one embedding space."""
 import hashlib
 import os
+import pickle
 import socket
 import tempfile
 import urllib.parse
@@ -24,6 +25,10 @@ DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer
+
+# How the loading of a file fails that holds something else, or nothing whole: unpickling, a missing key, a wrong shape.
+NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError, AssertionError, TypeError, ValueError,
+              ArithmeticError, EOFError, OSError)
 
 
 class CLIPEncoder(nn.Module):
@@ -49,7 +54,7 @@ class CLIPEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_text(self, sentences):
-        """Sentences (list of n str) -> features (n, E).
+        """Sentences (list of n >= 1 str) -> features (n, E).
 
         Raises ValueError for a sentence of more than `context_length` tokens, its start and end included.
         """
@@ -93,9 +98,7 @@ def load_clip(name_or_file, device="cpu"):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # OpenAI's files are TorchScript archives
             model, _ = clip.load(str(file), device="cpu", jit=False)
-    except MemoryError:
-        raise
-    except Exception as error:  # what is not a CLIP fails in any way: unpickling, a missing key, a wrong shape
+    except NOT_A_CLIP as error:
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{file} holds no CLIP that can be read ({type(error).__name__}: {reason}): give a state dict "
                          "of a CLIP, a file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None

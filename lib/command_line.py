@@ -1,0 +1,115 @@
+"""What the commands share: argument types, how an argument list is read, how a command ends."""
+
+import argparse
+import os
+import re
+import signal
+import sys
+
+from models.errors import UserError
+
+GLUED = re.compile(r"^(--[\w-]+=[^\s=]*?)(--[a-z][\w-]*=\S*)$")
+
+
+def unglue(arguments):
+    """Part what a missing blank has joined: the published README has `--log-freq=10--ckp-freq=100`."""
+    parted = []
+    for argument in arguments:
+        match = GLUED.match(argument)
+        parted += [match[1], *unglue([match[2]])] if match else [argument]
+    return parted
+
+
+def number(kind, low=None, high=None, open_low=False, open_high=False):
+    """An argparse type: a finite int or float between the bounds, which an open end leaves out."""
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
+        below = low is not None and (value < low or (open_low and value == low))
+        above = high is not None and (value > high or (open_high and value == high))
+        if below or above or value != value or value in (float("inf"), float("-inf")):
+            least = "" if low is None else f" {'above' if open_low else 'from'} {low}"
+            most = "" if high is None else f" {'below' if open_high else 'up to'} {high}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: give a number{least}{most}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, low=1)
+positive_float = number(float, low=0, open_low=True)
+seed = number(int, low=0, high=2**31 - 1)
+
+
+class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Defaults after each text that has one, and descriptions as they are written."""
+
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=32, width=110)
+
+    def _get_help_string(self, action):
+        return action.help if action.default in (None, False, "") else super()._get_help_string(action)
+
+
+def add_device_arguments(parser):
+    group = parser.add_argument_group("device")
+    group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device where there is one (default)")
+    group.add_argument("--no-cuda", dest="cuda", action="store_false", help="stay on the CPU")
+    return group
+
+
+def choose_device(cuda):
+    import torch
+
+    return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
+
+
+def run(main):
+    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C."""
+    program = os.path.basename(sys.argv[0])
+    try:
+        main(unglue(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(_fail(program, error, 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail(program, "interrupted", 130))
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        sys.exit(_fail(program, f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 2))
+
+
+def _fail(program, message, code):
+    print(f"{program}: {'error: ' if code == 2 else ''}{message}", file=sys.stderr)
+    return code
+
+
+class StopRequest:
+    """Turns Ctrl-C and SIGTERM into a wish that a loop can grant between two steps; a second Ctrl-C does not wait."""
+
+    def __init__(self):
+        self.signal = None
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number, _frame):
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+    @property
+    def exit_code(self):
+        """128 and the signal's number, as shells have it."""
+        return 128 + self.signal

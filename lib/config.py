@@ -1,0 +1,19 @@
+"""What exists: folders, corpora, CLIP models, and their defaults. Data, no behaviour."""
+
+from pathlib import Path
+
+from models.registry import GENERATORS, PORTRAITS_CLIP
+
+ROOT = Path(__file__).resolve().parent.parent
+CORPORA = {file.stem: file for file in sorted((ROOT / "lib" / "corpora").glob("*.json"))}
+
+EXPERIMENTS = Path("experiments")  # below the working directory, as are the next three
+WIP = EXPERIMENTS / "wip"
+COMPLETE = EXPERIMENTS / "complete"
+LATENT_CODES = EXPERIMENTS / "latent_codes"
+
+DEFAULT_CLIP = "ViT-B/32"
+# Drawn portraits are no photographs, and their CLIP knows nothing else.
+CLIP_OF = {name: str(PORTRAITS_CLIP) for name in GENERATORS if "portraits" in name}
+
+DEFAULT_STYLEGAN_LAYER = 11  # of W+; lowered to the last layer of smaller generators

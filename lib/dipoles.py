@@ -1,0 +1,79 @@
+"""Corpora of semantic dipoles: pairs of contrasting sentences, from a name or a file.
+
+The first sentence of a dipole is the pole that positive shifts along its path lead to.
+"""
+
+import json
+from pathlib import Path
+
+from lib.config import CORPORA
+from models.errors import UserError
+
+
+def load_corpus(name_or_file):
+    """The dipoles [(pole A, pole B), ...] of a corpus by its name, or of a file.
+
+    A file is JSON, a list of pairs, or text, one dipole a line, its poles separated by a tab or `|`; empty lines and
+    lines that start with `#` do not count. Raises UserError with the line where a dipole is no pair of different,
+    non-empty sentences.
+    """
+    file = CORPORA.get(str(name_or_file), Path(name_or_file))
+    if not file.is_file():
+        raise UserError(f"{name_or_file!r} is neither a file nor a corpus; the corpora are {', '.join(CORPORA)}")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text ({error}): save it as UTF-8") from None
+    dipoles = _from_json(text, file) if text.lstrip().startswith(("[", "{")) else _from_lines(text, file)
+    if not dipoles:
+        raise UserError(f"{file} holds no dipole: write one a line, its sentences separated by a tab or |")
+    return dipoles
+
+
+def corpus_name(name_or_file):
+    """The name that an experiment on this corpus carries: a file's stem."""
+    return name_or_file if name_or_file in CORPORA else Path(name_or_file).stem
+
+
+def _from_json(text, file):
+    try:
+        pairs = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{file}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    if not isinstance(pairs, list):
+        raise UserError(f'{file}, line 1: a corpus is a list of pairs, [["pole A", "pole B"], ...]')
+    ends = _element_ends(text)
+    return [_checked(pair, f"{file}, line {text.count(chr(10), 0, end) + 1}") for pair, end in zip(pairs, ends)]
+
+
+def _element_ends(text):
+    """Where each element of a valid JSON list ends in its text."""
+    decoder, position = json.JSONDecoder(), text.index("[") + 1
+    while True:
+        while text[position] in " \t\r\n,":
+            position += 1
+        if text[position] == "]":
+            return
+        _, position = decoder.raw_decode(text, position)
+        yield position
+
+
+def _from_lines(text, file):
+    dipoles = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            dipoles.append(_checked(line.split("\t" if "\t" in line else "|"), f"{file}, line {number}"))
+    return dipoles
+
+
+def _checked(poles, place):
+    """A dipole as a pair of stripped sentences; raises UserError, which says the place, where it is none."""
+    if not isinstance(poles, list) or not all(isinstance(pole, str) for pole in poles) or len(poles) != 2:
+        count = len(poles) if isinstance(poles, list) else "no"
+        raise UserError(f"{place}: a dipole is two sentences, found {count}")
+    first, second = (pole.strip() for pole in poles)
+    if not first or not second:
+        raise UserError(f"{place}: a pole is empty")
+    if first == second:
+        raise UserError(f"{place}: both poles are {first!r}, and no path leads from a sentence to itself")
+    return first, second

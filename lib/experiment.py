@@ -1,0 +1,129 @@
+"""An experiment's directory: its name, what lies in it, and its way from experiments/wip to experiments/complete.
+
+    args.json       the settings of the run, and what was measured or read when it began (FACTS)
+    command.sh      the command that started it
+    stats.json      {iteration: {"loss": mean since the entry before, "lr": learning rate}}
+    models/
+        semantic_dipoles.json           [["pole A", "pole B"], ...]
+        latent_support_sets_init.pt     the paths before training
+        checkpoint.pt                   everything that a resumed run needs
+        latent_support_sets.pt          the paths, once training has ended
+"""
+
+import fcntl
+import shlex
+import sys
+from pathlib import Path
+
+from lib.config import COMPLETE, WIP
+from lib.files import read_json, write_json, write_text
+from models.errors import UserError
+
+# Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
+FREE_SETTINGS = {"cuda", "ckp_freq"}
+# What args.json has besides settings.
+FACTS = {"jung_radius"}
+
+
+def experiment_name(args, num_paths, gan, corpus):
+    """The directory's name, after the published README.
+
+    ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>-<loss>-<corpus>(-<exp id>), where W+ is
+    followed by its last moved layer and contrastive by _<temperature>.
+    """
+    space = f"W+{args.stylegan_layer}" if args.stylegan_space == "W+" else args.stylegan_space
+    idea = "styleclip" if args.styleclip else "linear" if args.linear else "nonlinear"
+    loss = f"contrastive_{args.temperature}" if args.loss == "contrastive" else args.loss
+    name = (
+        f"ContraCLIP_{gan}-{space}-K{num_paths}-D{args.num_latent_support_dipoles}"
+        f"-eps{args.min_shift_magnitude}_{args.max_shift_magnitude}-{idea}_beta-{args.css_beta}-{loss}-{corpus}"
+    )
+    return f"{name}-{args.exp_id}" if args.exp_id else name
+
+
+class Experiment:
+    """The directory of one experiment, under its name; nothing is written before `claim`."""
+
+    def __init__(self, name, settings):
+        """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
+        self.name, self.settings = name, settings
+        self.lock = None
+        self._check_settings()
+
+    @property
+    def complete(self):
+        return (COMPLETE / self.name / "args.json").is_file()
+
+    @property
+    def directory(self):
+        return (COMPLETE if self.complete else WIP) / self.name
+
+    @property
+    def models(self):
+        return self.directory / "models"
+
+    @property
+    def checkpoint(self):
+        return self.models / "checkpoint.pt"
+
+    def _check_settings(self):
+        file = self.directory / "args.json"
+        if not file.is_file():
+            return
+        before = read_json(file)
+        named = (before.keys() | self.settings.keys()) - FREE_SETTINGS - FACTS
+        differing = sorted(key for key in named if before.get(key) != self.settings.get(key))
+        if differing:
+            values = ", ".join(f"{key} is {self.settings.get(key)!r}, was {before.get(key)!r}" for key in differing)
+            raise UserError(f"{self.directory} was begun with other arguments ({values}): repeat those, or set --exp-id")
+
+    def claim(self):
+        """Make the directory and keep every other process out of it until this one ends.
+
+        Raises UserError where another process has it.
+        """
+        directory = WIP / self.name
+        directory.mkdir(parents=True, exist_ok=True)
+        self.lock = open(directory / ".lock", "a")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is training {directory}: wait for it, or set --exp-id") from None
+        if self.complete:  # by another process, since we looked
+            self.abandon()
+
+    def abandon(self):
+        """Give up a directory in which nothing has been written."""
+        directory = WIP / self.name
+        if not (directory / "args.json").is_file():
+            (directory / ".lock").unlink(missing_ok=True)
+            directory.rmdir()
+
+    def begin(self, dipoles, facts):
+        """Write what stays the same throughout the run."""
+        write_json([list(poles) for poles in dipoles], self.models / "semantic_dipoles.json")
+        write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
+        write_json(self.settings | facts, self.directory / "args.json")
+
+    def finish(self):
+        """Move the directory to experiments/complete, in one step."""
+        COMPLETE.mkdir(parents=True, exist_ok=True)
+        source, target = WIP / self.name, COMPLETE / self.name
+        (source / ".lock").unlink(missing_ok=True)
+        source.rename(target)
+
+
+def open_trained(directory):
+    """What a trained, or training, experiment says of itself: (args, dipoles, file of its support sets).
+
+    Raises UserError where it is no experiment or has no weights.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise UserError(f"{directory} is no directory: --exp is an experiment's, as under {COMPLETE}")
+    args = read_json(directory / "args.json")
+    dipoles = read_json(directory / "models" / "semantic_dipoles.json")
+    weights = directory / "models" / "latent_support_sets.pt"
+    if not weights.is_file():
+        raise UserError(f"{weights} is missing: the experiment has not ended, run its command.sh again")
+    return args, [tuple(poles) for poles in dipoles], weights

@@ -1,0 +1,67 @@
+"""Files that are never half-written and never trusted."""
+
+import json
+import os
+import pickle
+from contextlib import contextmanager
+from pathlib import Path
+
+from models.errors import UserError
+
+
+@contextmanager
+def replacing(path):
+    """A binary file that takes `path`'s place once it is written whole, and is gone if anything fails before."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(text, path):
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(content, path):
+    write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path):
+    """The content of a JSON file. Raises UserError where it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+
+
+def save_tensors(content, path):
+    import torch
+
+    with replacing(path) as file:
+        torch.save(content, file)
+
+
+def load_tensors(path, device="cpu"):
+    """Tensors, and plain containers of them, from a file of `save_tensors` or torch.save.
+
+    Nothing else is unpickled. Raises UserError where the file is missing, broken or holds more than that.
+    """
+    import torch
+
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"{path} cannot be read as a file of tensors ({reason})") from None

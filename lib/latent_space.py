@@ -1,0 +1,103 @@
+"""The latent spaces that paths run in: each samples codes, moves them, and makes images of them.
+
+Codes are what a generator takes, positions what a path moves: (B, dim) vectors.
+
+    space   codes                          positions
+    Z       (B, z_dim)                     the code
+    W       (B, num_layers, w_dim)         the one w that all layers share
+    W+      (B, num_layers, w_dim)         layers 0..L side by side; the rest stay
+"""
+
+import math
+
+import torch
+
+from lib.config import DEFAULT_STYLEGAN_LAYER
+from models.errors import UserError
+from models.stylegan2 import StyleGAN2
+
+JUNG_SAMPLES = 2000
+
+
+class ZSpace:
+    def __init__(self, generator, truncation=1.0):
+        self.generator, self.truncation = generator, truncation
+        self.dim = generator.z_dim
+
+    def codes_of(self, z):
+        return z
+
+    def positions(self, codes):
+        return codes
+
+    def shift(self, codes, offsets):
+        return codes + offsets
+
+    def synthesise(self, codes):
+        """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        if isinstance(self.generator, StyleGAN2):
+            codes = self.generator.w_plus(self.generator.mapping(codes), self.truncation)
+        return self.generator(codes)
+
+
+class WPlusSpace:
+    def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
+        """Paths move layers 0..`layer`."""
+        self.generator, self.truncation = generator, truncation
+        self.moved = layer + 1
+        self.dim = self.moved * generator.w_dim
+
+    def codes_of(self, z):
+        return self.generator.w_plus(self.generator.mapping(z), self.truncation)
+
+    def positions(self, codes):
+        return codes[:, : self.moved].flatten(1)
+
+    def shift(self, codes, offsets):
+        moved = codes[:, : self.moved] + offsets.unflatten(1, (self.moved, -1))
+        return torch.cat([moved, codes[:, self.moved :]], dim=1)
+
+    def synthesise(self, codes):
+        """Codes (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self.generator(codes)
+
+
+class WSpace(WPlusSpace):
+    def __init__(self, generator, truncation=1.0):
+        super().__init__(generator, truncation)
+        self.dim = generator.w_dim
+
+    def positions(self, codes):
+        return codes[:, 0]
+
+    def shift(self, codes, offsets):
+        return codes + offsets[:, None]
+
+
+def latent_space(generator, name="Z", layer=None, truncation=1.0):
+    """The space `name` in Z, W, W+ of a generator. Raises UserError where the generator has no such space or layer."""
+    if not isinstance(generator, StyleGAN2):
+        if name != "Z" or truncation != 1:
+            raise UserError("a ProgGAN has the space Z only and no truncation: leave --stylegan-space and --truncation")
+        return ZSpace(generator)
+    if name == "W+":
+        last = generator.num_layers - 1
+        layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
+        if layer > last:
+            raise UserError(f"--stylegan-layer is {layer}, and this generator's layers are 0 to {last}")
+        return WPlusSpace(generator, truncation, layer)
+    return {"Z": ZSpace, "W": WSpace}[name](generator, truncation)
+
+
+def jung_radius_of(positions):
+    """Radius of a ball that holds positions (n, d), by Jung's theorem: diameter * sqrt(d / (2 (d + 1)))."""
+    dim = positions.shape[1]
+    return torch.cdist(positions, positions).max().item() * math.sqrt(dim / (2 * (dim + 1)))
+
+
+@torch.no_grad()
+def jung_radius(space, device, seed):
+    """The Jung radius of JUNG_SAMPLES sampled codes."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(JUNG_SAMPLES, space.generator.z_dim, generator=generator).to(device)
+    return jung_radius_of(space.positions(space.codes_of(z)))

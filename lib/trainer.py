@@ -1,0 +1,172 @@
+"""One training step, and the loop round it.
+
+    z ~ N(0, I) -> codes -> images -> CLIP -> f0                    no gradient
+    codes + shift * support_sets(codes, k) -> images -> CLIP -> f1
+    objective(f0, f1, dipole k, shift) -> gradient, to the support sets alone
+
+What iteration i draws depends on (seed, i) alone: a resumed run equals one that was never stopped.
+"""
+
+import math
+
+import torch
+from tqdm import tqdm
+
+from lib import objectives
+from lib.files import load_tensors, save_tensors, write_json
+from lib.support_sets import LatentSupportSets
+from models.errors import UserError
+
+DECAY_AFTER = 0.9  # of all iterations; then the learning rate is a tenth
+
+
+def generator_for(seed, stream, index):
+    """A random generator of its own for each (seed, stream, index)."""
+    generator = torch.Generator()
+    # Torch mixes the seed well; the products only keep the triples apart.
+    return generator.manual_seed((seed * 1_000_003 + stream) * 1_000_000_007 + index & (2**63 - 1))
+
+
+def paths_of(iteration, batch_size, num_paths, seed):
+    """Path indices (B,) of an iteration: all items of a run, in order, take one random permutation of the paths after
+    another, so that each path is drawn equally often."""
+    items = range(iteration * batch_size, (iteration + 1) * batch_size)
+    rounds = {item // num_paths for item in items}
+    orders = {r: torch.randperm(num_paths, generator=generator_for(seed, 1, r)) for r in rounds}
+    return torch.stack([orders[item // num_paths][item % num_paths] for item in items])
+
+
+def draw(iteration, batch_size, num_paths, z_dim, shift_range, seed):
+    """What an iteration works on: z (B, z_dim), path indices (B,), signed shifts (B,), uniform in +-[min, max]."""
+    generator = generator_for(seed, 0, iteration)
+    z = torch.randn(batch_size, z_dim, generator=generator)
+    low, high = shift_range
+    magnitudes = low + (high - low) * torch.rand(batch_size, generator=generator)
+    signs = 2 * torch.randint(2, (batch_size,), generator=generator) - 1
+    return z, paths_of(iteration, batch_size, num_paths, seed), signs * magnitudes
+
+
+def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective):
+    """The loss of one batch (z, indices, shifts); objective is (idea, loss, temperature). Only the support sets get
+    gradients."""
+    z, indices, shifts = batch
+    idea, kind, temperature = objective
+    with torch.no_grad():
+        codes = space.codes_of(z)
+        plain = clip_encoder.encode_images(space.synthesise(codes))
+    offsets = shifts[:, None] * support_sets(space.positions(codes), indices)
+    shifted = clip_encoder.encode_images(space.synthesise(space.shift(codes, offsets)))
+    with torch.no_grad():
+        targets = objectives.text_targets(idea, corpus_support_sets, plain, indices, shifts)
+    moves = objectives.image_moves(idea, plain, shifted)
+    return objectives.loss(kind, moves, targets, indices, shifts, temperature)
+
+
+class Run:
+    """The state of a training run: what a checkpoint holds."""
+
+    def __init__(self, support_sets, lr):
+        self.support_sets = support_sets
+        self.optimizer = torch.optim.Adam(support_sets.parameters(), lr=lr)
+        self.iteration = 0
+        self.stats = {}  # {iteration: {"loss", "lr"}}
+        self.losses = []  # since the last entry of stats
+
+    def save(self, path):
+        """Write a checkpoint; refuses weights that are not finite, so that the last good one stays."""
+        if not all(parameter.isfinite().all() for parameter in self.support_sets.parameters()):
+            raise UserError(_not_finite("the support sets are", self.iteration, path))
+        state = {
+            "iteration": self.iteration,
+            "support_sets": self.support_sets.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "stats": self.stats,
+            "losses": self.losses,
+        }
+        save_tensors(state, path)
+
+    def load(self, path, device):
+        state = load_tensors(path, device)
+        self.support_sets.load_state_dict(state["support_sets"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
+
+
+def _not_finite(what, iteration, checkpoint):
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+    return f"{what} not finite at iteration {iteration + 1}; {kept}: lower --lr, or raise --temperature"
+
+
+def learning_rate(iteration, max_iter, lr):
+    return lr if iteration < math.ceil(DECAY_AFTER * max_iter) else lr / 10
+
+
+def train(
+    experiment,
+    space,
+    clip_encoder,
+    corpus_support_sets,
+    support_sets,
+    stop,  # StopRequest: asked between two iterations
+    device,
+    seed=0,
+    objective=("nonlinear", "cossim", 1.0),  # idea, loss, temperature
+    shift_range=(0.25, 0.45),  # in units of the latent space
+    batch_size=32,
+    max_iter=10_000,
+    lr=1e-3,
+    log_freq=10,  # iterations an entry of stats.json
+    ckp_freq=1000,  # iterations a checkpoint
+):
+    """Train the support sets until `max_iter`, or until `stop` asks; go on from the experiment's checkpoint.
+
+    Returns whether the end was reached. Raises UserError where the loss is no longer finite.
+    """
+    run = Run(support_sets, lr)
+    if experiment.checkpoint.exists():
+        run.load(experiment.checkpoint, device)
+    num_paths = support_sets.num_paths
+    bar = tqdm(initial=run.iteration, total=max_iter, desc="training", unit="it", dynamic_ncols=True)
+    saved = run.iteration
+    with bar:
+        while run.iteration < max_iter and stop.signal is None:
+            rate = learning_rate(run.iteration, max_iter, lr)
+            run.optimizer.param_groups[0]["lr"] = rate
+            batch = draw(run.iteration, batch_size, num_paths, space.generator.z_dim, shift_range, seed)
+            batch = [tensor.to(device) for tensor in batch]
+            loss = step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise UserError(_not_finite("the loss is", run.iteration, experiment.checkpoint))
+            run.optimizer.zero_grad()
+            loss.backward()
+            run.optimizer.step()
+            run.iteration += 1
+            run.losses.append(value)
+            bar.update()
+            if run.iteration % log_freq == 0 or run.iteration == max_iter:
+                run.stats[run.iteration] = {"loss": sum(run.losses) / len(run.losses), "lr": rate}
+                bar.set_postfix(loss=f"{run.stats[run.iteration]['loss']:.4f}", refresh=False)
+                run.losses = []
+            if run.iteration % ckp_freq == 0:
+                saved = checkpoint(run, experiment)
+    if run.iteration != saved or run.iteration == max_iter:
+        checkpoint(run, experiment)
+    return run.iteration == max_iter
+
+
+def checkpoint(run, experiment):
+    """Save the run, and the statistics up to it. Returns the iteration saved."""
+    run.save(experiment.checkpoint)
+    write_json(run.stats, experiment.directory / "stats.json")
+    return run.iteration
+
+
+def prepare(experiment, space, dipoles, num_dipoles, beta, radius, seed):
+    """The support sets before training: drawn now, or as an earlier start has left them."""
+    file = experiment.models / "latent_support_sets_init.pt"
+    if file.exists():
+        return LatentSupportSets.from_state(load_tensors(file), space.dim, file)
+    sets = LatentSupportSets.random(len(dipoles), num_dipoles, space.dim, radius, beta, generator_for(seed, 2, 0))
+    save_tensors(sets.state_dict(), file)
+    return sets
