@@ -51,12 +51,12 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
         super().__init__(prog, max_help_position=32, width=110)
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False, "") else super()._get_help_string(action)
+        return action.help if action.default in (None, True, False, "") else super()._get_help_string(action)
 
 
 def add_device_arguments(parser):
     group = parser.add_argument_group("device")
-    group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device where there is one (default)")
+    group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device if there is one (default)")
     group.add_argument("--no-cuda", dest="cuda", action="store_false", help="stay on the CPU")
     return group
 

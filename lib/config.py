@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.registry import GENERATORS, PORTRAITS_CLIP
+from models.registry import GENERATORS
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPORA = {file.stem: file for file in sorted((ROOT / "lib" / "corpora").glob("*.json"))}
@@ -14,6 +14,6 @@ LATENT_CODES = EXPERIMENTS / "latent_codes"
 
 DEFAULT_CLIP = "ViT-B/32"
 # Drawn portraits are no photographs, and their CLIP knows nothing else.
-CLIP_OF = {name: str(PORTRAITS_CLIP) for name in GENERATORS if "portraits" in name}
+CLIP_OF = {name: "clip_portraits64" for name in GENERATORS if "portraits" in name}
 
 DEFAULT_STYLEGAN_LAYER = 11  # of W+; lowered to the last layer of smaller generators

@@ -35,6 +35,12 @@ def corpus_name(name_or_file):
     return name_or_file if name_or_file in CORPORA else Path(name_or_file).stem
 
 
+def encode_dipoles(dipoles, clip_encoder):
+    """CLIP's text features of the poles: (K, 2, E)."""
+    features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
+    return features.unflatten(0, (len(dipoles), 2))
+
+
 def _from_json(text, file):
     try:
         pairs = json.loads(text)

@@ -12,11 +12,13 @@
 
 import fcntl
 import shlex
+import shutil
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 from lib.config import COMPLETE, WIP
-from lib.files import read_json, write_json, write_text
+from lib.files import read_json, save_tensors, write_json, write_text
 from models.errors import UserError
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
@@ -25,29 +27,32 @@ FREE_SETTINGS = {"cuda", "ckp_freq"}
 FACTS = {"jung_radius"}
 
 
+def idea(args):
+    """Which of `objectives.IDEAS` the flags choose."""
+    return "styleclip" if args.styleclip else "linear" if args.linear else "nonlinear"
+
+
 def experiment_name(args, num_paths, gan, corpus):
     """The directory's name, after the published README.
 
-    ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>-<loss>-<corpus>(-<exp id>), where W+ is
-    followed by its last moved layer and contrastive by _<temperature>.
+    ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>-<loss>-<corpus>(-<exp id>), where W+
+    is followed by its last moved layer and contrastive by _<temperature>.
     """
     space = f"W+{args.stylegan_layer}" if args.stylegan_space == "W+" else args.stylegan_space
-    idea = "styleclip" if args.styleclip else "linear" if args.linear else "nonlinear"
     loss = f"contrastive_{args.temperature}" if args.loss == "contrastive" else args.loss
     name = (
         f"ContraCLIP_{gan}-{space}-K{num_paths}-D{args.num_latent_support_dipoles}"
-        f"-eps{args.min_shift_magnitude}_{args.max_shift_magnitude}-{idea}_beta-{args.css_beta}-{loss}-{corpus}"
+        f"-eps{args.min_shift_magnitude}_{args.max_shift_magnitude}-{idea(args)}_beta-{args.css_beta}-{loss}-{corpus}"
     )
     return f"{name}-{args.exp_id}" if args.exp_id else name
 
 
 class Experiment:
-    """The directory of one experiment, under its name; nothing is written before `claim`."""
+    """The directory of one experiment, under its name; nothing is written before it is `claimed`."""
 
     def __init__(self, name, settings):
         """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
         self.name, self.settings = name, settings
-        self.lock = None
         self._check_settings()
 
     @property
@@ -75,29 +80,28 @@ class Experiment:
         differing = sorted(key for key in named if before.get(key) != self.settings.get(key))
         if differing:
             values = ", ".join(f"{key} is {self.settings.get(key)!r}, was {before.get(key)!r}" for key in differing)
-            raise UserError(f"{self.directory} was begun with other arguments ({values}): repeat those, or set --exp-id")
+            raise UserError(f"{self.directory} has other arguments ({values}): repeat those, or set --exp-id")
 
-    def claim(self):
-        """Make the directory and keep every other process out of it until this one ends.
+    @contextmanager
+    def claimed(self):
+        """The directory, made where it is not there, with every other process kept out of it.
 
-        Raises UserError where another process has it.
+        Raises UserError where another process has it. Leaves no directory behind if nothing was begun in it.
         """
         directory = WIP / self.name
         directory.mkdir(parents=True, exist_ok=True)
-        self.lock = open(directory / ".lock", "a")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another process is training {directory}: wait for it, or set --exp-id") from None
-        if self.complete:  # by another process, since we looked
-            self.abandon()
-
-    def abandon(self):
-        """Give up a directory in which nothing has been written."""
-        directory = WIP / self.name
-        if not (directory / "args.json").is_file():
-            (directory / ".lock").unlink(missing_ok=True)
-            directory.rmdir()
+        with open(directory / ".lock", "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"another process is training {directory}: wait for it, or set --exp-id") from None
+            try:
+                if self.complete:
+                    raise UserError(f"{COMPLETE / self.name} was completed by another process just now")
+                yield
+            finally:
+                if directory.exists() and not (directory / "args.json").is_file():
+                    shutil.rmtree(directory)
 
     def begin(self, dipoles, facts):
         """Write what stays the same throughout the run."""
@@ -105,12 +109,12 @@ class Experiment:
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
         write_json(self.settings | facts, self.directory / "args.json")
 
-    def finish(self):
-        """Move the directory to experiments/complete, in one step."""
+    def finish(self, support_sets):
+        """Save the trained paths, and move the directory to experiments/complete in one step."""
+        save_tensors(support_sets.state_dict(), self.models / "latent_support_sets.pt")
         COMPLETE.mkdir(parents=True, exist_ok=True)
-        source, target = WIP / self.name, COMPLETE / self.name
-        (source / ".lock").unlink(missing_ok=True)
-        source.rename(target)
+        (WIP / self.name / ".lock").unlink(missing_ok=True)
+        (WIP / self.name).rename(COMPLETE / self.name)
 
 
 def open_trained(directory):

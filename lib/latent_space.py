@@ -20,6 +20,8 @@ JUNG_SAMPLES = 2000
 
 
 class ZSpace:
+    name, layer = "Z", None
+
     def __init__(self, generator, truncation=1.0):
         self.generator, self.truncation = generator, truncation
         self.dim = generator.z_dim
@@ -41,10 +43,12 @@ class ZSpace:
 
 
 class WPlusSpace:
+    name = "W+"
+
     def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
         """Paths move layers 0..`layer`."""
         self.generator, self.truncation = generator, truncation
-        self.moved = layer + 1
+        self.layer, self.moved = layer, layer + 1
         self.dim = self.moved * generator.w_dim
 
     def codes_of(self, z):
@@ -63,8 +67,11 @@ class WPlusSpace:
 
 
 class WSpace(WPlusSpace):
+    name = "W"
+
     def __init__(self, generator, truncation=1.0):
         super().__init__(generator, truncation)
+        self.layer = None
         self.dim = generator.w_dim
 
     def positions(self, codes):

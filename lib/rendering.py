@@ -11,14 +11,14 @@ The pages link relatively to what lies beside them in a results folder:
 import os
 import re
 from collections.abc import Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+
+from lib.files import replacing, write_text
 
 JPEG_WIDEST = 65500  # pixels: libjpeg's own limit (JPEG_MAX_DIMENSION)
 GIF_SHORTEST = 2     # hundredths of a second: browsers slow anything shorter down to 10
@@ -41,20 +41,6 @@ class Results:
     total_length: float
     gifs: bool             # whether every path has its animation
     strip_frames: int      # how many frames each strip shows; 0: there are no strips
-
-
-@contextmanager
-def _replacing(path):
-    """A binary file that takes `path`'s place once it is written whole, and is gone if anything fails before."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def to_uint8(images):
@@ -83,7 +69,7 @@ def _picture(frame, height=None):
 
 def save_jpeg(frame, path, size=None, quality=95):
     """Write a frame (H, W, 3) uint8. `size` is its height in pixels, and so its width where it is square."""
-    with _replacing(path) as file:
+    with replacing(path, durable=False) as file:
         # Colours at full resolution: at half of it, JPEG's usual, the eyes of a 64 pixel face turn grey.
         _picture(frame, size).save(file, "JPEG", quality=quality, subsampling="4:4:4")
 
@@ -125,7 +111,7 @@ def save_gif(frames, path, height, fps):
     pictures = [_with_palette(_picture(frame, height)) for frame in frames]
     first, *rest = pictures + pictures[-2:0:-1]
     duration = 10 * max(GIF_SHORTEST, round(100 / fps))
-    with _replacing(path) as file:
+    with replacing(path, durable=False) as file:
         first.save(file, "GIF", save_all=True, append_images=rest, duration=duration, loop=0, optimize=True)
 
 
@@ -157,12 +143,7 @@ def _write_tables(results, path, picture):
         for code in results.codes:
             original = f'<img src="{code}/original_image.jpg" alt="original image" width="160">'
             lines.append(f"| `{code[:8]}` | {original} | {picture.format(code=code, path=f'path_{k:03d}')} |")
-    _write_text("\n".join(lines) + "\n", path)
-
-
-def _write_text(text, path):
-    with _replacing(path) as file:
-        file.write(text.encode())
+    write_text("\n".join(lines) + "\n", path)
 
 
 def _markdown_text(text):
@@ -181,7 +162,7 @@ def _how_made(results):
 
 def write_html(results, path):
     """Write the gallery: one page that needs nothing but the pictures beside it, and no server."""
-    _write_text(_page(results), path)
+    write_text(_page(results), path)
 
 
 def _page(results):

@@ -1,7 +1,7 @@
 """RBF warpings: a vector field for each path, whose unit vectors are the path's directions.
 
-Path k is driven by f_k(x) = sum_i a_i exp(-gamma_k |x - s_i|^2) over N antipodal pairs of support vectors s with weights
-a = +1, -1 in turn; its direction at x is the gradient of f_k there, normalised (ContraCLIP, section 3.1).
+Path k is driven by f_k(x) = sum_i a_i exp(-gamma_k |x - s_i|^2) over N antipodal pairs of support vectors s with
+weights a = +1, -1 in turn; its direction at x is the gradient of f_k there, normalised (ContraCLIP, section 3.1).
 """
 
 import math
@@ -79,7 +79,7 @@ class LatentSupportSets(nn.Module):
 
     @classmethod
     def from_state(cls, state, dim, source):
-        """From tensors as in `latent_support_sets.pt`. Raises UserError, which names `source`, where they do not fit."""
+        """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, where they do not fit."""
         if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():
             raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are not both there")
         num_paths, width = state["SUPPORT_SETS"].shape

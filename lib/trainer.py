@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from lib import objectives
 from lib.files import load_tensors, save_tensors, write_json
+from lib.latent_space import jung_radius
 from lib.support_sets import LatentSupportSets
 from models.errors import UserError
 
@@ -162,11 +163,13 @@ def checkpoint(run, experiment):
     return run.iteration
 
 
-def prepare(experiment, space, dipoles, num_dipoles, beta, radius, seed):
-    """The support sets before training: drawn now, or as an earlier start has left them."""
+def prepare(experiment, space, dipoles, num_dipoles, beta, device, seed):
+    """The support sets before training: drawn now, or as the experiment's first start has left them."""
     file = experiment.models / "latent_support_sets_init.pt"
-    if file.exists():
+    if (experiment.directory / "args.json").exists():
         return LatentSupportSets.from_state(load_tensors(file), space.dim, file)
+    radius = jung_radius(space, device, seed)
     sets = LatentSupportSets.random(len(dipoles), num_dipoles, space.dim, radius, beta, generator_for(seed, 2, 0))
     save_tensors(sets.state_dict(), file)
+    experiment.begin(dipoles, {"jung_radius": radius})
     return sets

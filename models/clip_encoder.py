@@ -14,6 +14,9 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, resize
 
+from models.errors import UserError
+from models.registry import CLIP_FILES
+
 with warnings.catch_warnings():
     # The package `clip` asks setuptools for its copy of `packaging`, which is deprecated but pinned and harmless.
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
@@ -56,14 +59,14 @@ class CLIPEncoder(nn.Module):
     def encode_text(self, sentences):
         """Sentences (list of n >= 1 str) -> features (n, E).
 
-        Raises ValueError for a sentence of more than `context_length` tokens, its start and end included.
+        Raises UserError for a sentence of more than `context_length` tokens, its start and end included.
         """
         rows = []
         for sentence in sentences:
             try:
                 rows.append(clip.tokenize(sentence, context_length=self.context_length))
             except RuntimeError:
-                raise ValueError(f"{sentence!r} is too long for this CLIP, which reads up to {self.context_length - 2} "
+                raise UserError(f"{sentence!r} is too long for this CLIP, which reads up to {self.context_length - 2} "
                                  "tokens (a token is a word or a part of one): shorten it") from None
         return self.model.encode_text(torch.cat(rows).to(self.mean.device))
 
@@ -82,16 +85,16 @@ def load_clip(name_or_file, device="cpu"):
     """A frozen `CLIPEncoder` on `device`, from a name of `clip.available_models()` or a file.
 
     A file is either one of OpenAI's or a plain state dict. Weights of a known name are fetched once into ~/.cache/clip.
-    Raises FileNotFoundError for what is neither a name nor a file, ValueError for a file that holds no CLIP, and
-    ConnectionError where weights have to be fetched and cannot be; each says in one line what to do.
+    Raises UserError for what is neither a name nor a file, for a file that holds no CLIP, and where weights have to be
+    fetched and cannot be; each says in one line what to do.
     """
-    name_or_file = str(name_or_file)
+    name_or_file = str(CLIP_FILES.get(name_or_file, name_or_file))
     if name_or_file in clip.available_models():
         file = _fetch(name_or_file)
     elif os.path.isfile(name_or_file):
         file = name_or_file
     else:
-        raise FileNotFoundError(f"{name_or_file!r} is neither a file nor a CLIP model; the models are "
+        raise UserError(f"{name_or_file!r} is neither a file nor a CLIP model; the models are "
                                 + ", ".join(clip.available_models()))
     try:
         # On the CPU first, so that what fails here is the file and not the device. Half-precision weights become float.
@@ -100,7 +103,7 @@ def load_clip(name_or_file, device="cpu"):
             model, _ = clip.load(str(file), device="cpu", jit=False)
     except NOT_A_CLIP as error:
         reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"{file} holds no CLIP that can be read ({type(error).__name__}: {reason}): give a state dict "
+        raise UserError(f"{file} holds no CLIP that can be read ({type(error).__name__}: {reason}): give a state dict "
                          "of a CLIP, a file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
     return CLIPEncoder(model).to(device)
 
@@ -117,7 +120,7 @@ def _fetch(name):
         with tempfile.TemporaryDirectory(dir=folder) as partial, _socket_timeout(DOWNLOAD_TIMEOUT):
             os.replace(clip.clip._download(url, partial), file)
     except (OSError, RuntimeError, TypeError) as error:  # TypeError: an answer without a length
-        raise ConnectionError(f"the weights of {name} are not in {file} and could not be downloaded ({error}): "
+        raise UserError(f"the weights of {name} are not in {file} and could not be downloaded ({error}): "
                               f"fetch {url} and put it there") from None
     return file
 

@@ -33,11 +33,16 @@ def load_generator(name_or_file, device="cpu"):
     return generator.float().requires_grad_(False).eval().to(device)
 
 
+def generator_name(name_or_file):
+    """The name that experiments and pools of this generator carry: a file's stem."""
+    return str(name_or_file) if str(name_or_file) in GENERATORS else Path(name_or_file).stem
+
+
 def _missing(name_or_file, weights):
     if weights is None:
         return (
             f"{name_or_file!r} is neither a file nor a generator; the generators are {', '.join(GENERATORS)}"
-        )  # fmt: skip
+        )
     fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else "restore it with `git checkout models/pretrained`"
     return f"the weights of {name_or_file} are not in {weights.file}: {fetch}"
 

@@ -57,11 +57,13 @@ class ProgGAN(nn.Module):
         blocks = sum(key.startswith("output") and key.endswith(".weight") for key in shapes)
         return shapes["layer0.weight"][1], [shapes[f"layer{2 * i}.weight"][0] for i in range(blocks)]
 
-    def forward(self, z):
+    def forward(self, z, resolution=None):
+        """A smaller `resolution` gives the image that the network gave before it grew beyond."""
         x = z[:, :, None, None]
-        for i in range(self.num_blocks):
+        last = self.num_blocks - 1 if resolution is None else resolution.bit_length() - 3
+        for i in range(last + 1):
             if i > 0:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = F.leaky_relu(getattr(self, f"layer{2 * i}")(x), LEAKY_SLOPE)
             x = F.leaky_relu(getattr(self, f"layer{2 * i + 1}")(x), LEAKY_SLOPE)
-        return getattr(self, f"output{self.num_blocks - 1}")(x)
+        return getattr(self, f"output{last}")(x)

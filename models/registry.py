@@ -35,7 +35,8 @@ GENERATORS = {
     "pggan_car256": Weights.genforce("pggan_car256", "ProgGAN", 256),
 }
 
-PORTRAITS_CLIP = PRETRAINED / "portraits" / "clip_portraits64.pt"
+# CLIPs besides those that the package `clip` knows by name.
+CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
 
 
 def generator_kind(name):

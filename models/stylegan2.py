@@ -7,6 +7,7 @@ function of its latent code alone.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class Mapping(nn.Module):
     def __init__(self, widths):
         super().__init__()
         self.num_layers = len(widths) - 1
-        for i, (before, after) in enumerate(zip(widths, widths[1:])):
+        for i, (before, after) in enumerate(pairwise(widths)):
             self.add_module(f"dense{i}", Dense(before, after, MAPPING_LR_MULTIPLIER))
 
     def forward(self, z):
@@ -175,8 +176,11 @@ class Synthesis(nn.Module):
         """w+ (B, L, w_dim) -> {layer's name: style vector (B, channels into that layer)}."""
         return {name: layer.style(w_plus[:, index]) for name, layer, index in self.layers_in_order()}
 
-    def forward(self, styles):
-        """Styles as `styles` gives them -> images (B, 3, R, R), nominally in [-1, 1]."""
+    def forward(self, styles, resolution=None):
+        """Styles as `styles` gives them -> images (B, 3, R, R), nominally in [-1, 1].
+
+        A smaller `resolution` stops there, and gives the image that the skip connections have summed so far.
+        """
         batch = styles["layer0"].shape[0]
         x = self.early_layer.const.expand(batch, -1, -1, -1)
         image = None
@@ -184,6 +188,8 @@ class Synthesis(nn.Module):
             if isinstance(layer, ToRGB):
                 rgb = layer(x, styles[name])
                 image = rgb if image is None else upsample(image, self.upsample.kernel) + rgb
+                if image.shape[-1] == resolution:
+                    break
             else:
                 x = layer(x, styles[name])
         return image
@@ -217,9 +223,6 @@ class StyleGAN2(nn.Module):
     def styles(self, w_plus):
         return self.synthesis.styles(w_plus)
 
-    def from_styles(self, styles):
-        return self.synthesis(styles)
-
-    def forward(self, w_plus):
+    def forward(self, w_plus, resolution=None):
         """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
-        return self.from_styles(self.styles(w_plus))
+        return self.synthesis(self.styles(w_plus), resolution)

@@ -20,7 +20,7 @@ FACTORS = (
     "skin_tone", "femininity", "age", "hair_amount", "hair_length", "hair_color", "smile", "mouth_open", "eye_open",
     "brow_angle", "brow_height", "beard", "makeup", "glasses", "tears", "nose_wrinkle", "nose_size", "eye_size",
     "eye_color", "face_width", "head_turn", "head_tilt", "background_hue", "background_lightness", "shirt_hue",
-)  # fmt: skip
+)
 
 HEAD_CENTER = (0.5, 0.455)
 HEAD_SCALE = 1.1
@@ -163,7 +163,7 @@ def make_scene(factors: Tensor, resolution: int) -> Scene:
         eye_rx=mix(0.044, 0.086, f["eye_size"]), eye_ry=mix(0.038, 0.086, f["eye_size"]),
         mid_x=u - 0.052 * slide, nose_x=u - 0.076 * slide,
         skin=skin, line=skin * 0.55 * torch.tensor([1.0, 0.85, 0.85])[:, None, None], hair=hair,
-    )  # fmt: skip
+    )
 
 
 def draw_background(scene: Scene) -> Tensor:

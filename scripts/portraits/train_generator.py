@@ -22,7 +22,8 @@ from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from scripts.portraits import world
 
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels
-MAPPING_WIDTHS = [world.Z_DIM, 64, 64, 64, 64]
+MAPPING_WIDTHS = [world.Z_DIM, 128, 128, world.Z_DIM]
+GROWTH = {16: 0.15, 32: 0.4, 64: 1.0}  # images of this resolution until that share of all images
 EMA_HALF_LIFE = 5_000  # images
 
 
@@ -30,15 +31,16 @@ def build(kind):
     return StyleGAN2(MAPPING_WIDTHS, CHANNELS) if kind == "stylegan2" else ProgGAN(world.Z_DIM, CHANNELS)
 
 
-def images_of(generator, z):
-    """Latent codes (B, Z_DIM) -> images (B, 3, 64, 64), whatever the generator's kind."""
-    return generator(generator.w_plus(generator.mapping(z))) if isinstance(generator, StyleGAN2) else generator(z)
+def images_of(generator, z, resolution=world.RESOLUTION):
+    """Latent codes (B, Z_DIM) -> images (B, 3, resolution, resolution), whatever the generator's kind."""
+    codes = generator.w_plus(generator.mapping(z)) if isinstance(generator, StyleGAN2) else z
+    return generator(codes, resolution)
 
 
 def fit_loss(images, targets):
-    """Mean absolute error of pixels and of their differences, at four scales from 64 to 8 pixels."""
+    """Mean absolute error of pixels and of their differences, at scales down to 8 pixels."""
     difference, loss = images - targets, 0.0
-    for _ in range(4):
+    while difference.shape[-1] >= 8:
         loss = loss + difference.abs().mean()
         loss = loss + difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
         difference = F.avg_pool2d(difference, 2)
@@ -46,7 +48,7 @@ def fit_loss(images, targets):
 
 
 def parameter_groups(generator, rate):
-    """The mapping network stores weights 1 / MAPPING_LR_MULTIPLIER too large: without as much more rate it stands still."""
+    """The mapping network's weights are stored 1 / MAPPING_LR_MULTIPLIER too large, and need as much more rate."""
     fast = [p for name, p in generator.named_parameters() if name.startswith("mapping.")]
     rest = [p for name, p in generator.named_parameters() if not name.startswith("mapping.")]
     groups = [{"params": rest, "base_rate": rate}]
@@ -56,6 +58,21 @@ def parameter_groups(generator, rate):
 def rate_at(done, total, warmup=5_000):
     """Linear warm-up over `warmup` images, then a cosine to zero."""
     return min(1.0, done / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
+
+
+def fit_mapping(mapping, steps=10_000, rate=3.0):
+    """Fit the mapping network alone, so that W is the space of the world's coordinates: rotated, of variance 1."""
+    rotation = torch.linalg.qr(torch.randn(world.Z_DIM, world.Z_DIM)).Q
+    optimizer = torch.optim.Adam(mapping.parameters(), betas=(0.9, 0.99))
+    for step in tqdm(range(steps), desc="mapping", unit="it", mininterval=2):
+        optimizer.param_groups[0]["lr"] = rate * rate_at(step + 1, steps, warmup=100)
+        z = torch.randn(256, world.Z_DIM)
+        wanted = (world.coordinates(z) - 0.5) * math.sqrt(12) @ rotation
+        loss = (mapping(z) - wanted).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    print(f"mapping: mean squared error {loss.item():.4f} of a variance of 1")
 
 
 def save_whole(content, path):
@@ -87,6 +104,8 @@ def train(kind, work, total, batch, rate, pair_count):
     z, targets = load_pairs(work, pair_count)
     torch.manual_seed(0)
     generator, average = build(kind), build(kind)
+    if kind == "stylegan2" and not (work / "stylegan2.pt").exists():
+        fit_mapping(generator.mapping)
     average.load_state_dict(generator.state_dict())
     if kind == "stylegan2":
         for name, parameter in generator.named_parameters():
@@ -100,9 +119,10 @@ def train(kind, work, total, batch, rate, pair_count):
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["done"]
 
-    @torch.compile
-    def loss_of(codes, images):
-        return fit_loss(images_of(generator, codes), images)
+    @torch.compile(dynamic=False)
+    def loss_of(codes, images, resolution):
+        images = F.avg_pool2d(images, world.RESOLUTION // resolution)
+        return fit_loss(images_of(generator, codes, resolution), images)
 
     bar, mean = tqdm(initial=done, total=total, desc=kind, unit="img", mininterval=2), None
     while done < total:
@@ -110,7 +130,8 @@ def train(kind, work, total, batch, rate, pair_count):
         chosen = torch.randint(len(z), (batch,), generator=order)
         for group in optimizer.param_groups:
             group["lr"] = group["base_rate"] * rate_at(done + batch, total)
-        loss = loss_of(z[chosen], world.to_float(targets[chosen]))
+        resolution = next(size for size, until in GROWTH.items() if done < until * total)
+        loss = loss_of(z[chosen], world.to_float(targets[chosen]), resolution)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -123,7 +144,7 @@ def train(kind, work, total, batch, rate, pair_count):
         bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
         if done // batch % 500 == 0 or done >= total:
             save_whole({"generator": generator.state_dict(), "average": average.state_dict(),
-                        "optimizer": optimizer.state_dict(), "done": done}, checkpoint)  # fmt: skip
+                        "optimizer": optimizer.state_dict(), "done": done}, checkpoint)
             save_whole(finish(average), work / f"{kind}_portraits64.pth")
     bar.close()
     return average

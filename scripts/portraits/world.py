@@ -16,17 +16,21 @@ RARITY = {"tears": 4.0, "glasses": 2.5, "nose_wrinkle": 2.0}
 
 
 def projection():
-    """The matrix (factors, Z_DIM) with orthonormal rows that reads factors off codes."""
+    """The orthonormal matrix (Z_DIM, Z_DIM) that reads factors off codes; rows beyond the factors decide nothing."""
     generator = torch.Generator().manual_seed(2022)
-    return torch.linalg.qr(torch.randn(Z_DIM, len(FACTORS), generator=generator)).Q.T
+    return torch.linalg.qr(torch.randn(Z_DIM, Z_DIM, generator=generator)).Q
+
+
+def coordinates(z):
+    """Latent codes z (B, Z_DIM), of any length -> Z_DIM independent numbers, uniform in [0, 1]."""
+    z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))  # generators see a code's direction only
+    return torch.special.ndtr(z @ projection().T)
 
 
 def factors_of(z):
-    """Latent codes z (B, Z_DIM), of any length -> factors (B, 25) in [0, 1]."""
-    z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))  # generators see a code's direction only
-    uniform = torch.special.ndtr(z @ projection().T)
+    """Latent codes z (B, Z_DIM) -> factors (B, 25) in [0, 1]."""
     exponents = torch.tensor([RARITY.get(name, 1.0) for name in FACTORS])
-    return uniform**exponents
+    return coordinates(z)[:, : len(FACTORS)] ** exponents
 
 
 def render_uint8(factors, description="portraits"):

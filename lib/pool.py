@@ -1,0 +1,95 @@
+"""Pools of latent codes on disk: written by sample_gan.py, read by traverse_latent_space.py.
+
+    experiments/latent_codes/<gan>/<gan>-<n>/
+        args.json
+        <sha1 of the code>/
+            latent_code_z.pt                            (1, z_dim)
+            latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
+            image_z.jpg or image_w.jpg
+"""
+
+import shutil
+from hashlib import sha1
+from pathlib import Path
+
+import torch
+
+from lib import rendering
+from lib.config import LATENT_CODES
+from lib.files import load_tensors, read_json, save_tensors, write_json
+from models.errors import UserError
+from models.stylegan2 import StyleGAN2
+
+FREE_SETTINGS = {"cuda", "verbose"}  # may differ when a pool is written on
+
+
+def code_hash(z):
+    """The name of a code (1, z_dim): SHA-1 of its float32 bytes."""
+    return sha1(z.numpy().tobytes()).hexdigest()
+
+
+def open_for_writing(directory, settings):
+    """Make a pool's directory. Raises UserError where it holds codes that other settings gave."""
+    file = directory / "args.json"
+    if file.is_file():
+        before = read_json(file)
+        named = (before.keys() | settings.keys()) - FREE_SETTINGS
+        differing = sorted(key for key in named if before.get(key) != settings.get(key))
+        if differing:
+            values = ", ".join(f"{key} is {settings.get(key)!r}, was {before.get(key)!r}" for key in differing)
+            raise UserError(f"{directory} was made with other arguments ({values}): repeat those, or remove it first")
+    write_json(settings, file)
+
+
+@torch.no_grad()
+def write_code(directory, generator, z, truncation, image_name):
+    """Write one code z (1, z_dim) and its image, whole or not at all. A code that is already there is left alone."""
+    target = directory / code_hash(z)
+    if target.is_dir():
+        return
+    partial = directory / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_tensors(z, partial / "latent_code_z.pt")
+    codes = z.to(next(generator.parameters()).device)
+    if isinstance(generator, StyleGAN2):
+        codes = generator.w_plus(generator.mapping(codes), truncation)
+        save_tensors(codes[:, 0].cpu().clone(), partial / "latent_code_w.pt")
+        save_tensors(codes.cpu().clone(), partial / "latent_code_w+.pt")
+    rendering.save_jpeg(rendering.to_uint8(generator(codes))[0], partial / image_name)
+    partial.rename(target)
+
+
+def find_pool(name_or_directory, gan):
+    """The directory of a pool, by its name below experiments/latent_codes/<gan>/ or its path."""
+    named = LATENT_CODES / gan / name_or_directory
+    for directory in (named, Path(name_or_directory)):
+        if directory.is_dir():
+            return directory
+    raise UserError(f"no pool {name_or_directory!r}: {named} is no directory, make it with sample_gan.py --gan={gan}")
+
+
+def code_directories(pool):
+    """The pool's codes, in the order of their names. Raises UserError where there is none."""
+    found = sorted(path for path in pool.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not found:
+        raise UserError(f"{pool} holds no latent codes: make them with sample_gan.py")
+    return found
+
+
+def read_code(directory, space, w_space=False):
+    """The code of one directory as the space takes it: (1, z_dim), or (1, num_layers, w_dim).
+
+    By default that of latent_code_z.pt, with the space's truncation; with `w_space` that of latent_code_w+.pt as it is,
+    for pools that know no z. Raises UserError where the file is missing or of another shape.
+    """
+    generator = space.generator
+    if w_space:
+        file, shape = directory / "latent_code_w+.pt", (1, generator.num_layers, generator.w_dim)
+    else:
+        file, shape = directory / "latent_code_z.pt", (1, generator.z_dim)
+    code = load_tensors(file)
+    if not isinstance(code, torch.Tensor) or tuple(code.shape) != shape:
+        found = tuple(code.shape) if isinstance(code, torch.Tensor) else type(code).__name__
+        raise UserError(f"{file} has shape {found}, expected {shape}: it is another generator's")
+    code = code.float().to(next(generator.parameters()).device)
+    return code if w_space else space.codes_of(code)

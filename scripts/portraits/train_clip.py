@@ -1,0 +1,404 @@
+"""Train the small CLIP of the embedded default on rendered portraits and captions about them.
+
+    python -m scripts.portraits.train_clip --minutes 20 --threads 2
+    python -m scripts.portraits.train_clip --evaluate
+
+Writes a half-precision state dict that `clip.load(FILE, jit=False)` reads. What is later asked of the model is its
+geometry: when one factor of a portrait changes, its image feature should move along the difference of the two
+sentences that speak of that factor, and of no other. Three losses teach that:
+
+- matching, CLIP's contrastive loss, but that a caption matches every portrait of the batch that it is true of;
+- direction: for two renders that differ in one factor, and two captions that differ in its words, the difference of
+  the image features points along the difference of the text features and not along another factor's;
+- sides: of two such captions, every portrait of the batch is nearer to the one that is true of its factor;
+- factors, read linearly off the image features and, where a caption speaks of them, off the text features. These
+  readouts make training start fast and are thrown away.
+"""
+import argparse
+import hashlib
+import math
+import os
+import random
+import re
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from models.clip_encoder import clip, load_clip
+from scripts.portraits import captions, renderer
+
+RESOLUTION, EMBED_DIM = 64, 128
+VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
+TEXT_WIDTH, TEXT_LAYERS = 64, 2
+TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens a caption needs; what CLIP's own files have
+START, END = VOCABULARY - 2, VOCABULARY - 1
+
+ATTRIBUTES = (
+    ("a photo of a female.", "a photo of a male."),
+    ("a photo of an old person.", "a photo of a young person."),
+    ("a photo of a smiling person.", "a photo of a sad person."),
+    ("a photo of a bald man.", "a photo of a man with hair."),
+    ("a photo of a man with beard.", "a photo of a shaved man."),
+    ("a photo of a face with makeup.", "a photo of a face without makeup."),
+    ("a photo of a person with closed eyes.", "a photo of a person with open eyes."),
+    ("a photo of a person with open lips.", "a photo of a person with closed lips."),
+    ("a photo of a person with tanned skin.", "a photo of a person with pale skin."),
+)
+
+
+class Vocabulary:
+    """The token ids that captions can hold, renumbered from 0 in the same order: the end of text stays the largest,
+    by which CLIP finds it."""
+
+    def __init__(self):
+        encode = clip.clip._tokenizer.encode
+        pieces = {piece for word in captions.all_words() for piece in self.split(word)}
+        words = {piece: encode(piece) for piece in pieces}
+        self.ids = sorted({0, START, END}.union(*words.values()))  # (V,) 0 pads
+        rank = {token: index for index, token in enumerate(self.ids)}
+        self.words = {piece: [rank[token] for token in tokens] for piece, tokens in words.items()}
+
+    @staticmethod
+    def split(text):
+        """Words and marks, as CLIP's tokenizer separates them before it looks for longer units."""
+        return re.findall(r"[a-z]+|[^\sa-z]+", text)
+
+    def encode(self, sentences):
+        """Sentences (N) -> compact token ids (N, length of the longest), many times faster than CLIP's tokenizer."""
+        start, end = len(self.ids) - 2, len(self.ids) - 1
+        rows = [[start, *(i for word in self.split(text) for i in self.words[word]), end] for text in sentences]
+        longest = max(map(len, rows))
+        return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+
+
+def write_whole(content, path):
+    """Save so that an interruption leaves the old file or the new one, never a part."""
+    beside = path.with_name(path.name + ".partial")
+    with open(beside, "wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def render_all(factors, description):
+    """Factors (N, 25) -> images (N, 3, 64, 64) uint8."""
+    chunks = [((renderer.render(chunk, RESOLUTION) + 1) * 127.5).round().to(torch.uint8)
+              for chunk in tqdm(factors.split(64), desc=description, leave=False)]
+    return torch.cat(chunks)
+
+
+def contrast_factors(names, generator):
+    """Two portraits for each of P factor names, equal but for that factor, which is low and high: (P, 2, 25)."""
+    factors = captions.sample_factors(len(names), generator)[:, None].repeat(1, 2, 1)
+    for row, name in enumerate(names):
+        low, high = torch.rand(2, generator=generator) / 6
+        factors[row, :, captions.INDEX[name]] = torch.stack([low, 1 - high])
+        if name in captions.GUARDS:
+            guard, (least, most) = captions.GUARDS[name]
+            column = captions.INDEX[guard]
+            factors[row, :, column] = least + (most - least) * factors[row, :, column]
+    return factors
+
+
+def portraits(work, count, seed):
+    """The training set, rendered once and kept in `work`: a dict of
+
+    singles (N, 25) and pairs (P, 2, 25): factors; single_images, pair_images: their renders in uint8;
+    names (P): the factor in which the two portraits of each pair differ. `count` portraits in all, half of them paired.
+    """
+    source = hashlib.sha256(Path(renderer.__file__).read_bytes()).hexdigest()
+    key, cache = [count, seed, source], work / "portraits.pt"
+    if cache.exists():
+        data = torch.load(cache, weights_only=True)
+        if data["key"] == key:
+            return data
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    poles = [name for name, _ in captions.POLES]
+    # Two pairs in three are about the factors of the corpus `attributes`.
+    names = [rng.choice(poles if rng.random() < 2 / 3 else list(captions.AXES)) for _ in range(count // 4)]
+    pairs = contrast_factors(names, generator)
+    singles = captions.sample_factors(count - 2 * len(names), generator)
+    data = {"key": key, "names": names, "pairs": pairs, "singles": singles,
+            "pair_images": render_all(pairs.flatten(0, 1), "pairs").unflatten(0, (-1, 2)),
+            "single_images": render_all(singles, "portraits")}
+    write_whole(data, cache)
+    return data
+
+
+def augment(images, generator):
+    """Images (B, 2 or 1, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, brightness, a
+    shift of up to 2 px, blur, noise. The portraits of a pair are changed alike, so that they differ in one factor."""
+    batch = images.shape[0]
+    per_image = (batch, 1, 1, 1, 1)
+    contrast = 1 + 0.1 * torch.randn(per_image, generator=generator)
+    brightness = 0.06 * torch.randn(per_image, generator=generator)
+    shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
+    images = F.pad(images.flatten(0, 1), (2, 2, 2, 2), mode="replicate")
+    images = images[..., 2 + shift[0]:2 + shift[0] + RESOLUTION, 2 + shift[1]:2 + shift[1] + RESOLUTION]
+    images = images.unflatten(0, (batch, -1))
+    blurred = F.avg_pool2d(F.pad(images.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(images)
+    images = torch.lerp(images, blurred, torch.rand(per_image, generator=generator).pow(2))
+    noise = torch.randn(images.shape, generator=generator)
+    return images * contrast + brightness + 0.03 * torch.rand(per_image, generator=generator) * noise
+
+
+def draw_batch(data, vocabulary, batch, seed, iteration):
+    """One batch of B = `batch` portraits, the first P * 2 = B / 2 of them in pairs (low, high). Returns a dict:
+
+    images (B, 3, 64, 64); factors (B, 25); tokens (B, T); names (P): the pairs' factors;
+    low, high (B, 25): the range that each caption states of each factor, NaN where it states none.
+    It depends on (seed, iteration) alone, so that a resumed run equals an uninterrupted one.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + iteration)
+    rng = random.Random(f"{seed} {iteration}")
+    p = torch.randint(len(data["pairs"]), (batch // 4,), generator=generator)
+    s = torch.randint(len(data["singles"]), (batch // 2,), generator=generator)
+    images = [augment(chosen.float() / 127.5 - 1, generator).flatten(0, 1)
+              for chosen in (data["pair_images"][p], data["single_images"][s][:, None])]
+    factors = torch.cat([data["pairs"][p].flatten(0, 1), data["singles"][s]])
+    names = [data["names"][i] for i in p.tolist()]
+    said = [one for row, name in zip(data["pairs"][p, 0].tolist(), names) for one in captions.contrast(row, name, rng)]
+    said += [captions.describe(row, rng) for row in data["singles"][s].tolist()]
+    low, high = torch.full((2, batch, len(captions.INDEX)), math.nan)
+    for row, (_, statements) in enumerate(said):
+        for statement in statements:
+            for name, span in statement.ranges.items():
+                low[row, captions.INDEX[name]], high[row, captions.INDEX[name]] = span
+    return {"images": torch.cat(images), "factors": factors, "names": names, "low": low, "high": high,
+            "tokens": vocabulary.encode([text for text, _ in said])}
+
+
+def matches(factors, low, high, doubt=0.15):
+    """How captions fit portraits: (B captions, B portraits), 1 true, 0 false, NaN for what one may argue about.
+
+    A caption is true where each factor that it speaks of is in the stated range, and false where one is further than
+    `doubt` from it.
+    """
+    beyond = torch.maximum(low[:, None] - factors, factors - high[:, None]).nan_to_num(-1.0).amax(dim=-1)
+    fit = torch.full_like(beyond, math.nan)
+    fit[beyond <= 0], fit[beyond > doubt] = 1.0, 0.0
+    return fit.fill_diagonal_(1.0)
+
+
+def matching_loss(logits, fit):
+    """CLIP's loss in one direction: cross-entropy of logits (B, B) along rows to the uniform distribution over the
+    true matches of `fit`; doubtful ones take no part."""
+    log_probability = logits.masked_fill(fit.isnan(), -torch.inf).log_softmax(dim=-1)
+    true = fit == 1
+    return -(log_probability.masked_fill(~true, 0).sum(-1) / true.sum(-1)).mean()
+
+
+def direction_loss(image_features, text_features, names, temperature=0.1):
+    """For P pairs, unit features (P, 2, E) each (low, high) and the factor names (P): the image difference of a pair is
+    to find, by cosine, the text differences of its own factor among all, and the reverse."""
+    image, text = (F.normalize(features[:, 1] - features[:, 0], dim=-1) for features in (image_features, text_features))
+    same = torch.tensor([[float(a == b) for b in names] for a in names])
+    # The opposite directions stand for the swapped pairs: a factor's axis must not point along another's reverse.
+    logits = image @ torch.cat([text, -text]).T / temperature
+    back = text @ torch.cat([image, -image]).T / temperature
+    same = torch.cat([same, torch.zeros_like(same)], dim=1)
+    own = 1 - (image * text).sum(-1).mean()
+    return (matching_loss(logits, same) + matching_loss(back, same)) / 2 + own
+
+
+def sides_loss(logits, factors, names):
+    """Which of the two captions of each of P pairs is nearer: logits (2 P, B) of captions (low, high) x portraits,
+    factors (B, 25), names (P). Cross-entropy over the portraits in which the pair's factor shows and is clear."""
+    columns = torch.tensor([captions.INDEX[name] for name in names])
+    value = factors[:, columns].T  # (P, B)
+    shows = (value - 0.5).abs() > 0.15
+    for row, name in enumerate(names):
+        if name in captions.GUARDS:
+            guard, (least, most) = captions.GUARDS[name]
+            shows[row] &= (factors[:, captions.INDEX[guard]] - (least + most) / 2).abs() <= (most - least) / 2
+    return F.binary_cross_entropy_with_logits((logits[1::2] - logits[::2])[shows], (value > 0.5)[shows].float())
+
+
+def readout():
+    """Features (B, E), standardised over the batch, -> factors (B, 25), linearly; says the mean factor at first."""
+    linear = nn.Linear(EMBED_DIM, len(captions.INDEX))
+    nn.init.zeros_(linear.weight)
+    nn.init.constant_(linear.bias, 0.5)
+    # Early features are nearly alike: only what is left of them without their mean can teach the towers anything.
+    return nn.Sequential(nn.BatchNorm1d(EMBED_DIM, affine=False), linear)
+
+
+class Learner(nn.Module):
+    """The CLIP in training, over the compact vocabulary, and the linear readouts of the factors."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.clip = clip.model.CLIP(EMBED_DIM, RESOLUTION, VISION_LAYERS, VISION_WIDTH, None, TRAINING_CONTEXT, words,
+                                    TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
+        self.clip.visual.to(memory_format=torch.channels_last)
+        self.from_image, self.from_text = readout(), readout()
+
+    def losses(self, batch):
+        """A batch of `draw_batch` -> its losses by name."""
+        images = batch["images"].contiguous(memory_format=torch.channels_last)
+        # In float32: the layers are too narrow for bfloat16 to pay, it is 1.2 times slower on a CPU that has it.
+        image = F.normalize(self.clip.encode_image(images), dim=-1)
+        text = F.normalize(self.clip.encode_text(batch["tokens"]), dim=-1)
+        factors, paired = batch["factors"], 2 * len(batch["names"])
+        fit = matches(factors, batch["low"], batch["high"])
+        logits = self.clip.logit_scale.exp() * text @ image.T
+        # A caption speaks for the middle of its range, the image for the factor itself.
+        stated = (batch["low"] + batch["high"]) / 2
+        text_error = (self.from_text(text) - stated.nan_to_num(0)).square()
+        return {
+            "matching": (matching_loss(logits, fit) + matching_loss(logits.T, fit.T)) / 2,
+            "direction": direction_loss(image[:paired].unflatten(0, (-1, 2)), text[:paired].unflatten(0, (-1, 2)),
+                                        batch["names"]),
+            "sides": sides_loss(logits[:paired], factors, batch["names"]),
+            "image factors": (self.from_image(image) - factors).square().mean(),
+            "text factors": text_error[~stated.isnan()].mean(),
+        }
+
+
+LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 5.0, "text factors": 2.0}
+
+
+def released(learner, vocabulary):
+    """The CLIP's state dict as CLIP's own files are laid out: half precision, 77 positions, 49408 tokens."""
+    state = {name: value.detach().clone() for name, value in learner.clip.state_dict().items()}
+    tokens = torch.zeros(VOCABULARY, TEXT_WIDTH)
+    tokens[vocabulary.ids] = state["token_embedding.weight"]
+    positions = torch.zeros(CONTEXT, TEXT_WIDTH)
+    positions[:TRAINING_CONTEXT] = state["positional_embedding"]
+    state |= {"token_embedding.weight": tokens, "positional_embedding": positions}
+    return {name: value.contiguous().half() if value.is_floating_point() else value for name, value in state.items()}
+
+
+def optimizer_of(learner, rate):
+    """AdamW, with decay of the matrices only."""
+    matrices = [p for p in learner.parameters() if p.ndim > 1]
+    vectors = [p for p in learner.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
+                             lr=rate, betas=(0.9, 0.98))
+
+
+def train(data, vocabulary, work, batch, rate, iterations, minutes, seed):
+    """Train until `iterations`, or for `minutes` of training time, whichever comes first; resume from `work`."""
+    torch.manual_seed(seed)
+    learner = Learner(len(vocabulary.ids)).train()
+    optimizer = optimizer_of(learner, rate)
+    checkpoint, iteration, spent = work / "clip_checkpoint.pt", 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        learner.load_state_dict(saved["learner"])
+        optimizer.load_state_dict(saved["optimizer"])
+        iteration, spent = saved["iteration"], saved["spent"]
+
+    def save():
+        write_whole({"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "iteration": iteration,
+                     "spent": spent}, checkpoint)
+
+    bar, saved_at, means = tqdm(initial=iteration, total=iterations, desc="clip"), spent, {}
+    while True:
+        progress = max(iteration / iterations if iterations else 0, spent / (60 * minutes) if minutes else 0)
+        if progress >= 1:
+            break
+        began = time.monotonic()
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, (iteration + 1) / 100) * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+        losses = learner.losses(draw_batch(data, vocabulary, batch, seed, iteration))
+        optimizer.zero_grad(set_to_none=True)
+        sum(LOSS_WEIGHTS[name] * loss for name, loss in losses.items()).backward()
+        nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            learner.clip.logit_scale.clamp_(0, math.log(50))
+        iteration, spent = iteration + 1, spent + time.monotonic() - began
+        means = {name: 0.98 * means.get(name, loss.item()) + 0.02 * loss.item() for name, loss in losses.items()}
+        if iteration % 20 == 0:
+            bar.set_postfix_str(" ".join(f"{name} {mean:.3f}" for name, mean in means.items())
+                                + f" {iteration * batch / spent:.0f} images/s")
+        bar.update()
+        if spent - saved_at > 60:
+            save()
+            saved_at = spent
+    bar.close()
+    save()
+    return learner
+
+
+def held_out(count, seed):
+    """Contrast pairs that training has not seen: images (9, count, 2, 3, 64, 64) in [-1, 1], the factor of each dipole
+    below 0.25 and above 0.75, the others uniform and shared by the two."""
+    generator = torch.Generator().manual_seed(seed + 7_777_777)
+    factors = torch.rand(len(captions.POLES), count, 1, len(captions.INDEX), generator=generator).repeat(1, 1, 2, 1)
+    ends = torch.rand(len(captions.POLES), count, 2, generator=generator) / 4 + torch.tensor([0.0, 0.75])
+    for dipole, (name, _) in enumerate(captions.POLES):
+        factors[dipole, ..., captions.INDEX[name]] = ends[dipole]
+    return torch.cat([renderer.render(chunk, RESOLUTION) for chunk in factors.flatten(0, 2).split(64)]).unflatten(
+        0, (len(captions.POLES), count, 2))
+
+
+@torch.no_grad()
+def evaluate(file, seed, count=200):
+    """Measure a released file with the encoder that the method uses, on `count` held-out pairs a dipole. Returns
+
+    right (9,): share of the renders for which the true pole is nearer, by cosine, than the other;
+    alignment (9 factors, 9 dipoles): mean cosine of the image difference, low to high, and the dipole's text
+    difference, signed so that the diagonal should be large.
+    """
+    encoder = load_clip(file, "cpu")
+    signs = torch.tensor([float(sign) for _, sign in captions.POLES])
+    text = F.normalize(encoder.encode_text([pole for dipole in ATTRIBUTES for pole in dipole]), dim=-1)
+    text = text.unflatten(0, (-1, 2))
+    axes = F.normalize((text[:, 0] - text[:, 1]) * signs[:, None], dim=-1)  # (9, E), low to high
+    images = held_out(count, seed)
+    features = torch.cat([encoder.encode_images(chunk) for chunk in images.flatten(0, 2).split(256)])
+    features = F.normalize(features, dim=-1).unflatten(0, images.shape[:3])  # (9, N, 2, E)
+    scores = torch.einsum("knse,ke->kns", features, (text[:, 0] - text[:, 1]) * signs[:, None])
+    right = torch.stack([scores[..., 0] < 0, scores[..., 1] > 0]).float().mean(dim=(0, 2))
+    moves = F.normalize(features[:, :, 1] - features[:, :, 0], dim=-1)
+    return right, torch.einsum("kne,je->kj", moves, axes) / count
+
+
+def report(right, alignment):
+    """Print what `evaluate` returns."""
+    names = [name for name, _ in captions.POLES]
+    print(f"{'factor':>12}  right  cosine of its change with each dipole: " + " ".join(f"{n[:7]:>7}" for n in names))
+    for name, share, row in zip(names, right.tolist(), alignment.tolist()):
+        print(f"{name:>12}  {share:5.3f}  {'':40}" + " ".join(f"{value:7.2f}" for value in row))
+    own = alignment.diagonal()
+    largest = (alignment.argmax(dim=1) == torch.arange(len(own))).sum().item()
+    others = (alignment - torch.diag(own)).abs().sum() / (len(own) * (len(own) - 1))
+    print(f"own dipole is the nearest for {largest} of {len(own)} factors; mean cosine with the own dipole "
+          f"{own.mean():.2f}, with others {others:.2f} in size; least share right {right.min():.3f}")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="renders and checkpoints")
+    parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip.pt)")
+    parser.add_argument("--portraits", type=int, default=24000, help="how many to render")
+    parser.add_argument("--batch", type=int, default=128, help="portraits a step; a multiple of 4")
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--iterations", type=int, help="steps to train for")
+    parser.add_argument("--minutes", type=float, help="time to train for (default: 20, if no --iterations)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--evaluate", action="store_true", help="only measure the state dict")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    args = parse_arguments()
+    torch.set_num_threads(args.threads)
+    output = args.output or args.work / "clip.pt"
+    if not args.evaluate:
+        args.work.mkdir(parents=True, exist_ok=True)
+        vocabulary = Vocabulary()
+        data = portraits(args.work, args.portraits, args.seed)
+        minutes = args.minutes or (None if args.iterations else 20)
+        learner = train(data, vocabulary, args.work, args.batch, args.rate, args.iterations, minutes, args.seed)
+        write_whole(released(learner, vocabulary), output)
+    right, alignment = evaluate(str(output), args.seed)
+    report(right, alignment)

@@ -1,0 +1,164 @@
+"""Learn one path in a GAN's latent space for each pair of contrasting sentences (ContraCLIP)."""
+
+import argparse
+import sys
+
+from lib.command_line import (
+    Formatter,
+    StopRequest,
+    add_device_arguments,
+    choose_device,
+    number,
+    positive_float,
+    positive_int,
+    run,
+    seed,
+)
+from lib.config import CLIP_OF, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER
+from models.errors import UserError
+from models.registry import GENERATORS, generator_kind
+
+EXAMPLE = """
+example, on the embedded portraits:
+  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --corpus=attributes \\
+      --num-latent-support-dipoles=32 --loss=contrastive --temperature=0.1 --lr=0.02 \\
+      --min-shift-magnitude=0.5 --max-shift-magnitude=1.0 --batch-size=16 --max-iter=300
+
+The run lies in experiments/wip/ until it ends, then in experiments/complete/. Run the same command again to go on from
+the last checkpoint. Ctrl-C writes one first.
+"""
+
+
+def parser():
+    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+
+    g = p.add_argument_group("generator")
+    g.add_argument("--gan", required=True, help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
+    g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+"), help="where the paths run; ProgGAN: Z")
+    g.add_argument("--stylegan-layer", type=number(int, low=0), metavar="L",
+                   help=f"W+: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
+    g.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
+                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none")
+
+    g = p.add_argument_group("text")
+    g.add_argument("--corpus", required=True,
+                   help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair a "
+                        "line (tab or | between)")
+    g.add_argument("--css-beta", "--beta", dest="css_beta", type=number(float, 0.25, 1, open_high=True), default=0.5,
+                   metavar="BETA",
+                   help="kernel of a pole at the other pole, in [0.25, 1): larger is more linear")
+    idea = g.add_mutually_exclusive_group()
+    idea.add_argument("--linear", action="store_true", help="the text points along the difference of the poles")
+    idea.add_argument("--styleclip", action="store_true", help="the text points at the pole itself")
+    g.add_argument("--clip-model", metavar="CLIP",
+                   help=f"a name of CLIP's or a file (default: {DEFAULT_CLIP}; the portraits bring their own)")
+
+    g = p.add_argument_group("paths")
+    g.add_argument("--num-latent-support-dipoles", type=positive_int, default=32, metavar="N",
+                   help="dipoles a path")
+    g.add_argument("--lss-beta", type=number(float, 0, 1, open_low=True, open_high=True), default=0.1, metavar="BETA",
+                   help="kernel of a latent support vector at its antipode when training begins, in (0, 1)")
+    g.add_argument("--min-shift-magnitude", type=positive_float, default=0.25, metavar="EPS",
+                   help="shortest shift, in units of the latent space")
+    g.add_argument("--max-shift-magnitude", type=positive_float, default=0.45, metavar="EPS", help="longest shift")
+
+    g = p.add_argument_group("training")
+    g.add_argument("--loss", default="cossim", choices=("cossim", "contrastive"), help="how moves are compared")
+    g.add_argument("--temperature", type=positive_float, default=1.0, help="of the contrastive loss")
+    g.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate, a tenth after 90%% of the run")
+    g.add_argument("--batch-size", type=positive_int, default=32, metavar="B", help="images an iteration")
+    g.add_argument("--max-iter", type=positive_int, default=10_000, metavar="I", help="iterations")
+    g.add_argument("--seed", type=seed, default=0, help="everything that is drawn follows from it")
+
+    g = p.add_argument_group("experiment")
+    g.add_argument("--exp-id", default="", metavar="ID", help="suffix of the experiment's name")
+    g.add_argument("--log-freq", type=positive_int, default=10, metavar="I", help="iterations an entry of stats.json")
+    g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations a checkpoint")
+    add_device_arguments(p)
+    return p
+
+
+def check(args):
+    """Refuse what contradicts itself, before anything is loaded; fill in what follows from the rest."""
+    if args.min_shift_magnitude > args.max_shift_magnitude:
+        raise UserError(
+            f"--min-shift-magnitude {args.min_shift_magnitude} is above "
+            f"--max-shift-magnitude {args.max_shift_magnitude}"
+        )
+    if generator_kind(args.gan) == "ProgGAN" and (args.stylegan_space != "Z" or args.truncation != 1):
+        raise UserError(f"{args.gan} is a ProgGAN: it has no --stylegan-space but Z, and no --truncation")
+    if args.stylegan_layer is not None and args.stylegan_space != "W+":
+        raise UserError("--stylegan-layer goes with --stylegan-space=W+")
+    if args.exp_id and not all(character.isalnum() or character in "._+-" for character in args.exp_id):
+        raise UserError(f"--exp-id {args.exp_id!r}: use letters, digits, and . _ + - only")
+    if args.clip_model is None:
+        args.clip_model = CLIP_OF.get(args.gan, DEFAULT_CLIP)
+
+
+def main(arguments):
+    args = parser().parse_args(arguments)
+    check(args)
+
+    from lib.config import COMPLETE
+    from lib.dipoles import corpus_name, load_corpus
+    from lib.experiment import Experiment, experiment_name
+    from lib.latent_space import latent_space
+    from models.load_generator import generator_name, load_generator
+
+    dipoles = load_corpus(args.corpus)
+    device = choose_device(args.cuda)
+    generator = load_generator(args.gan, device)
+    space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
+    args.stylegan_layer = space.layer
+    name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
+    experiment = Experiment(name, vars(args))
+    if experiment.complete:
+        print(f"{COMPLETE / name} is complete")
+        return
+    finished, stop = train(args, experiment, space, dipoles, device)
+    if finished:
+        print(f"trained: {COMPLETE / name}")
+    else:
+        print(f"stopped: {experiment.checkpoint} is written, run the same command to go on")
+        sys.exit(stop.exit_code)
+
+
+def train(args, experiment, space, dipoles, device):
+    """Load the rest, then train. Nothing is written before all of it has loaded."""
+    from lib import trainer
+    from lib.dipoles import encode_dipoles
+    from lib.experiment import idea
+    from lib.support_sets import CorpusSupportSets
+    from models.clip_encoder import load_clip
+
+    clip_encoder = load_clip(args.clip_model, device)
+    corpus_support_sets = CorpusSupportSets(encode_dipoles(dipoles, clip_encoder), args.css_beta)
+    with experiment.claimed():
+        support_sets = trainer.prepare(
+            experiment, space, dipoles, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
+        )
+        with StopRequest() as stop:
+            finished = trainer.train(
+                experiment,
+                space,
+                clip_encoder,
+                corpus_support_sets,
+                support_sets.to(device),
+                stop,
+                device,
+                seed=args.seed,
+                objective=(idea(args), args.loss, args.temperature),
+                shift_range=(args.min_shift_magnitude, args.max_shift_magnitude),
+                batch_size=args.batch_size,
+                max_iter=args.max_iter,
+                lr=args.lr,
+                log_freq=args.log_freq,
+                ckp_freq=args.ckp_freq,
+            )
+        if finished:
+            experiment.finish(support_sets)
+    return finished, stop
+
+
+if __name__ == "__main__":
+    run(main)

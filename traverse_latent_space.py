@@ -1,0 +1,119 @@
+"""Walk the paths of an experiment from every code of a pool, and show them as pictures and a page."""
+
+import argparse
+from pathlib import Path
+
+from lib.command_line import Formatter, add_device_arguments, choose_device, number, positive_float, positive_int, run
+from models.errors import UserError
+
+# Flags that decide nothing about what the pictures show.
+FREE_SETTINGS = {"verbose", "exp", "pool", "batch_size", "cuda"}
+
+EXAMPLE = """
+example, after train.py and sample_gan.py:
+  python traverse_latent_space.py -v --gif --strip --exp=experiments/complete/EXP_DIR \\
+      --pool=stylegan2_portraits64-4 --eps=0.2 --shift-steps=20
+
+The results are below EXP_DIR/results/; open index.html there. Codes that have been walked are not walked again.
+"""
+
+
+def parser():
+    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    p.add_argument("-v", "--verbose", action="store_true", help="say what is done")
+    g = p.add_argument_group("what is walked")
+    g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
+    g.add_argument("--pool", required=True, help="a pool of sample_gan.py: its name or directory")
+    g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
+
+    g = p.add_argument_group("paths")
+    g.add_argument("--shift-steps", type=positive_int, default=16, metavar="S", help="steps in either sense")
+    g.add_argument("--eps", type=positive_float, default=0.2, help="length of a step, in units of the latent space")
+    g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
+
+    g = p.add_argument_group("pictures")
+    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: those of a path)")
+    g.add_argument("--img-size", type=positive_int, metavar="PX", help="of the saved images (default: the generator's)")
+    g.add_argument("--img-quality", type=number(int, 1, 95), default=95, metavar="Q", help="JPEG quality, 1 to 95")
+    g.add_argument("--gif", action="store_true", help="make an animation of each path")
+    g.add_argument("--gif-height", type=positive_int, default=256, metavar="PX", help="height of animations")
+    g.add_argument("--gif-fps", type=number(int, 1, 50), default=30, metavar="FPS", help="frames a second, up to 50")
+    g.add_argument("--strip", action="store_true", help="make a strip of each path, images side by side")
+    g.add_argument("--strip-number", type=positive_int, default=9, metavar="N", help="images a strip")
+    g.add_argument("--strip-height", type=positive_int, default=256, metavar="PX", help="height of strips")
+    add_device_arguments(p)
+    return p
+
+
+def check(args):
+    """Refuse what contradicts itself, before anything is loaded."""
+    if args.shift_leap > args.shift_steps:
+        raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
+    if args.strip and args.strip_number * args.strip_height > 65_500:
+        raise UserError(f"a strip of {args.strip_number} images of {args.strip_height} px is wider than a JPEG can be "
+                        "(65,500 px): lower --strip-number or --strip-height")
+
+
+def main(arguments):
+    args = parser().parse_args(arguments)
+    check(args)
+
+    from tqdm import tqdm
+
+    from lib import pool, traversal
+    from lib.experiment import open_trained
+    from lib.files import load_tensors
+    from lib.latent_space import latent_space
+    from lib.support_sets import LatentSupportSets
+    from models.load_generator import generator_name, load_generator
+
+    trained, dipoles, weights = open_trained(args.exp)
+    if args.w_space and trained["stylegan_space"] == "Z":
+        raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W or W+")
+    device = choose_device(args.cuda)
+    generator = load_generator(trained["gan"], device)
+    space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
+    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(device)
+    if support_sets.num_paths != len(dipoles):
+        raise UserError(f"{weights} has {support_sets.num_paths} paths for {len(dipoles)} semantic dipoles")
+    pool_directory = pool.find_pool(args.pool, generator_name(trained["gan"]))
+    sources = pool.code_directories(pool_directory)
+
+    length = round(2 * args.shift_steps * args.eps, 3)
+    name = f"{2 * args.shift_steps}_{args.eps}_{length}"
+    results = Path(args.exp) / "results" / pool_directory.name / name
+    settings = {key: value for key, value in vars(args).items() if key not in FREE_SETTINGS}
+    total = len(sources) * support_sets.num_paths
+    walk = traversal.traverse(space, support_sets, sources, results, settings, args.w_space, args.batch_size)
+    for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True):
+        pass
+    write_pages(results, args, dipoles, [source.name for source in sources], length)
+    if args.verbose:
+        print(f"{len(sources)} codes, {support_sets.num_paths} paths in {space.name} of {trained['gan']}")
+    print(f"results: {results / 'index.html'}")
+
+
+def write_pages(results, args, dipoles, codes, length):
+    """The Markdown pages and the gallery, beside the codes' directories."""
+    from lib import rendering, traversal
+
+    shown = len(traversal.frame_indices(args.shift_steps, args.shift_leap))
+    pages = rendering.Results(
+        experiment=Path(args.exp).resolve().name,
+        pool=results.parent.name,
+        dipoles=dipoles,
+        codes=codes,
+        frames_per_path=shown,
+        start=shown // 2,
+        eps=args.eps * args.shift_leap,
+        total_length=length,
+        gifs=args.gif,
+        strip_frames=min(args.strip_number, shown) if args.strip else 0,
+    )
+    rendering.write_markdown(pages, results / "results.md")
+    rendering.write_strips_markdown(pages, results / "results_strips.md")
+    rendering.write_html(pages, results / "index.html")
+
+
+if __name__ == "__main__":
+    run(main)
