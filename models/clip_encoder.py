@@ -31,7 +31,7 @@ DOWNLOAD_TIMEOUT = 15  # seconds without an answer
 
 # How the loading of a file fails that holds something else, or nothing whole: unpickling, a missing key, a wrong shape.
 NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError, AssertionError, TypeError, ValueError,
-              ArithmeticError, EOFError, OSError)
+              ArithmeticError, EOFError, OSError, NameError)
 
 
 class CLIPEncoder(nn.Module):
@@ -102,7 +102,7 @@ def load_clip(name_or_file, device="cpu"):
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # OpenAI's files are TorchScript archives
             model, _ = clip.load(str(file), device="cpu", jit=False)
     except NOT_A_CLIP as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = " ".join(str(error).split()).split(". ")[0][:160]
         raise UserError(f"{file} holds no CLIP that can be read ({type(error).__name__}: {reason}): give a state dict "
                          "of a CLIP, a file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
     return CLIPEncoder(model).to(device)

@@ -5,6 +5,7 @@ tables below as a form with `*` in the noun's place: `bald *` goes before the no
 form without `*` is itself a noun. A form is tied to the factors that it is about, and is only said where they are
 clearly so; it says nothing of the other factors.
 """
+
 import random
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ AXES = {
                     ("hairless *", "haired *"), ("* with a bald head", "* with thick hair"),
                     ("* who is bald", "* who has hair")],
     "hair_length": [("short haired *", "long haired *"), ("* with short hair", "* with long hair"),
-                    ("* with cropped hair", "* with long flowing hair"), ("* with a short haircut", "* with long hair")],
+                    ("* with cropped hair", "* with long flowing hair"),
+                    ("* with a short haircut", "* with long hair")],
     "hair_color": [("black haired *", "blonde *"), ("* with black hair", "* with blonde hair"),
                    ("* with dark hair", "* with blond hair"), ("dark haired *", "fair haired *")],
     "smile": [("sad *", "smiling *"), ("sad *", "smiling *"), ("sad *", "happy *"), ("unhappy *", "happy *"),
@@ -47,7 +49,8 @@ AXES = {
               ("* who is not smiling", "* who smiles"), ("* looking sad", "* looking happy"),
               ("gloomy *", "cheerful *"), ("* with a sad face", "* with a happy face")],
     "mouth_open": [("* with closed lips", "* with open lips"), ("* with closed lips", "* with open lips"),
-                   ("* with a closed mouth", "* with an open mouth"), ("* with the mouth closed", "* with the mouth open"),
+                   ("* with a closed mouth", "* with an open mouth"),
+                   ("* with the mouth closed", "* with the mouth open"),
                    ("* with the lips closed", "* with the lips open"), ("* with sealed lips", "* with parted lips"),
                    ("closed mouthed *", "open mouthed *")],
     "eye_open": [("* with closed eyes", "* with open eyes"), ("* with closed eyes", "* with open eyes"),

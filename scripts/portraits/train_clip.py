@@ -14,8 +14,10 @@ sentences that speak of that factor, and of no other. Three losses teach that:
 - factors, read linearly off the image features and, where a caption speaks of them, off the text features. These
   readouts make training start fast and are thrown away.
 """
+
 import argparse
 import hashlib
+import json
 import math
 import os
 import random
@@ -29,25 +31,16 @@ from torch import nn
 from tqdm import tqdm
 
 from models.clip_encoder import clip, load_clip
-from scripts.portraits import captions, renderer
+from scripts.portraits import captions, renderer, world
 
-RESOLUTION, EMBED_DIM = 64, 128
+EMBED_DIM = 128
 VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS = 64, 2
 TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens a caption needs; what CLIP's own files have
 START, END = VOCABULARY - 2, VOCABULARY - 1
 
-ATTRIBUTES = (
-    ("a photo of a female.", "a photo of a male."),
-    ("a photo of an old person.", "a photo of a young person."),
-    ("a photo of a smiling person.", "a photo of a sad person."),
-    ("a photo of a bald man.", "a photo of a man with hair."),
-    ("a photo of a man with beard.", "a photo of a shaved man."),
-    ("a photo of a face with makeup.", "a photo of a face without makeup."),
-    ("a photo of a person with closed eyes.", "a photo of a person with open eyes."),
-    ("a photo of a person with open lips.", "a photo of a person with closed lips."),
-    ("a photo of a person with tanned skin.", "a photo of a person with pale skin."),
-)
+CORPORA = Path(__file__).parents[2] / "lib" / "corpora"
+ATTRIBUTES = json.loads((CORPORA / "attributes.json").read_text())  # the dipoles of captions.POLES
 
 
 class Vocabulary:
@@ -85,13 +78,6 @@ def write_whole(content, path):
     os.replace(beside, path)
 
 
-def render_all(factors, description):
-    """Factors (N, 25) -> images (N, 3, 64, 64) uint8."""
-    chunks = [((renderer.render(chunk, RESOLUTION) + 1) * 127.5).round().to(torch.uint8)
-              for chunk in tqdm(factors.split(64), desc=description, leave=False)]
-    return torch.cat(chunks)
-
-
 def contrast_factors(names, generator):
     """Two portraits for each of P factor names, equal but for that factor, which is low and high: (P, 2, 25)."""
     factors = captions.sample_factors(len(names), generator)[:, None].repeat(1, 2, 1)
@@ -124,8 +110,8 @@ def portraits(work, count, seed):
     pairs = contrast_factors(names, generator)
     singles = captions.sample_factors(count - 2 * len(names), generator)
     data = {"key": key, "names": names, "pairs": pairs, "singles": singles,
-            "pair_images": render_all(pairs.flatten(0, 1), "pairs").unflatten(0, (-1, 2)),
-            "single_images": render_all(singles, "portraits")}
+            "pair_images": world.render_uint8(pairs.flatten(0, 1), "pairs").unflatten(0, (-1, 2)),
+            "single_images": world.render_uint8(singles, "portraits")}
     write_whole(data, cache)
     return data
 
@@ -139,7 +125,7 @@ def augment(images, generator):
     brightness = 0.06 * torch.randn(per_image, generator=generator)
     shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
     images = F.pad(images.flatten(0, 1), (2, 2, 2, 2), mode="replicate")
-    images = images[..., 2 + shift[0]:2 + shift[0] + RESOLUTION, 2 + shift[1]:2 + shift[1] + RESOLUTION]
+    images = images[..., 2 + shift[0]:2 + shift[0] + world.RESOLUTION, 2 + shift[1]:2 + shift[1] + world.RESOLUTION]
     images = images.unflatten(0, (batch, -1))
     blurred = F.avg_pool2d(F.pad(images.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(images)
     images = torch.lerp(images, blurred, torch.rand(per_image, generator=generator).pow(2))
@@ -158,7 +144,7 @@ def draw_batch(data, vocabulary, batch, seed, iteration):
     rng = random.Random(f"{seed} {iteration}")
     p = torch.randint(len(data["pairs"]), (batch // 4,), generator=generator)
     s = torch.randint(len(data["singles"]), (batch // 2,), generator=generator)
-    images = [augment(chosen.float() / 127.5 - 1, generator).flatten(0, 1)
+    images = [augment(world.to_float(chosen), generator).flatten(0, 1)
               for chosen in (data["pair_images"][p], data["single_images"][s][:, None])]
     factors = torch.cat([data["pairs"][p].flatten(0, 1), data["singles"][s]])
     names = [data["names"][i] for i in p.tolist()]
@@ -233,8 +219,8 @@ class Learner(nn.Module):
 
     def __init__(self, words):
         super().__init__()
-        self.clip = clip.model.CLIP(EMBED_DIM, RESOLUTION, VISION_LAYERS, VISION_WIDTH, None, TRAINING_CONTEXT, words,
-                                    TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
+        self.clip = clip.model.CLIP(EMBED_DIM, world.RESOLUTION, VISION_LAYERS, VISION_WIDTH, None, TRAINING_CONTEXT,
+                                    words, TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
         self.clip.visual.to(memory_format=torch.channels_last)
         self.from_image, self.from_text = readout(), readout()
 
@@ -335,7 +321,7 @@ def held_out(count, seed):
     ends = torch.rand(len(captions.POLES), count, 2, generator=generator) / 4 + torch.tensor([0.0, 0.75])
     for dipole, (name, _) in enumerate(captions.POLES):
         factors[dipole, ..., captions.INDEX[name]] = ends[dipole]
-    return torch.cat([renderer.render(chunk, RESOLUTION) for chunk in factors.flatten(0, 2).split(64)]).unflatten(
+    return torch.cat([renderer.render(chunk, world.RESOLUTION) for chunk in factors.flatten(0, 2).split(64)]).unflatten(
         0, (len(captions.POLES), count, 2))
 
 
@@ -380,7 +366,7 @@ def parse_arguments():
     parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip.pt)")
     parser.add_argument("--portraits", type=int, default=24000, help="how many to render")
     parser.add_argument("--batch", type=int, default=128, help="portraits a step; a multiple of 4")
-    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="largest learning rate")
     parser.add_argument("--iterations", type=int, help="steps to train for")
     parser.add_argument("--minutes", type=float, help="time to train for (default: 20, if no --iterations)")
     parser.add_argument("--seed", type=int, default=0)

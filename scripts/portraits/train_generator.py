@@ -10,13 +10,13 @@ the last checkpoint.
 
 import argparse
 import math
-import os
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
+from lib.files import load_tensors, save_tensors
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from scripts.portraits import world
@@ -75,33 +75,18 @@ def fit_mapping(mapping, steps=10_000, rate=3.0):
     print(f"mapping: mean squared error {loss.item():.4f} of a variance of 1")
 
 
-def save_whole(content, path):
-    """Save so that an interruption leaves the old file or the new one, never a part."""
-    beside = path.with_name(path.name + ".partial")
-    torch.save(content, beside)
-    os.replace(beside, path)
-
-
-def load_pairs(work, count):
-    """The training pairs, drawn once and kept in `work`."""
-    cache = work / f"pairs_{count}.pt"
-    if not cache.exists():
-        save_whole(world.draw_pairs(count, seed=1), cache)
-    return torch.load(cache, weights_only=True, mmap=True)
-
-
 @torch.no_grad()
 def finish(generator):
     """Set what is not trained: the mean of W, over 100,000 codes. Noise stays silent, its strengths are zero."""
     if isinstance(generator, StyleGAN2):
         z = torch.randn(100_000, world.Z_DIM, generator=torch.Generator().manual_seed(3))
         generator.truncation.w_avg.copy_(generator.mapping(z).mean(dim=0))
-    return {"generator_smooth": {key: value.half() for key, value in generator.state_dict().items()}}
+    return {"generator_smooth": world.halved(generator.state_dict())}
 
 
 def train(kind, work, total, batch, rate, pair_count):
     """Fit for `total` images and return the averaged generator; checkpoints in `work` are resumed."""
-    z, targets = load_pairs(work, pair_count)
+    z, targets = world.load_pairs(work, pair_count)
     torch.manual_seed(0)
     generator, average = build(kind), build(kind)
     if kind == "stylegan2" and not (work / "stylegan2.pt").exists():
@@ -113,7 +98,7 @@ def train(kind, work, total, batch, rate, pair_count):
     optimizer = torch.optim.Adam(parameter_groups(generator, rate), betas=(0.9, 0.99))
     checkpoint, done = work / f"{kind}.pt", 0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = load_tensors(checkpoint)
         generator.load_state_dict(saved["generator"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
@@ -143,9 +128,9 @@ def train(kind, work, total, batch, rate, pair_count):
         bar.update(batch)
         bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
         if done // batch % 500 == 0 or done >= total:
-            save_whole({"generator": generator.state_dict(), "average": average.state_dict(),
+            save_tensors({"generator": generator.state_dict(), "average": average.state_dict(),
                         "optimizer": optimizer.state_dict(), "done": done}, checkpoint)
-            save_whole(finish(average), work / f"{kind}_portraits64.pth")
+            save_tensors(finish(average), work / f"{kind}_portraits64.pth")
     bar.close()
     return average
 

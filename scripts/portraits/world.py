@@ -5,8 +5,10 @@ distribution's cumulative function: codes drawn from N(0, I) give independent fa
 """
 
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
+from lib.files import save_tensors
 from scripts.portraits.renderer import FACTORS, render
 
 Z_DIM = 32
@@ -16,9 +18,9 @@ RARITY = {"tears": 4.0, "glasses": 2.5, "nose_wrinkle": 2.0}
 
 
 def projection():
-    """The orthonormal matrix (Z_DIM, Z_DIM) that reads factors off codes; rows beyond the factors decide nothing."""
+    """The orthonormal matrix (Z_DIM, Z_DIM) that reads factors off codes; rows beyond them decide nothing."""
     generator = torch.Generator().manual_seed(2022)
-    return torch.linalg.qr(torch.randn(Z_DIM, Z_DIM, generator=generator)).Q
+    return torch.linalg.qr(torch.randn(Z_DIM, len(FACTORS), generator=generator), mode="complete").Q.T
 
 
 def coordinates(z):
@@ -46,6 +48,30 @@ def draw_pairs(count, seed):
     return z, render_uint8(factors_of(z))
 
 
+def load_pairs(work, count):
+    """The training pairs, drawn once and kept in `work`."""
+    cache = work / f"pairs_{count}.pt"
+    if not cache.exists():
+        save_tensors(draw_pairs(count, seed=1), cache)
+    return torch.load(cache, weights_only=True, mmap=True)
+
+
 def to_float(images):
     """uint8 [0, 255] -> float32 [-1, 1]."""
     return images.float() / 127.5 - 1
+
+
+def halved(state):
+    """A state dict with its floats in half precision, as the repository keeps weights."""
+    return {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def augment(images, generator):
+    """Images (B, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, light, blur, noise."""
+    per_image = (len(images), 1, 1, 1)
+    contrast = 1 + 0.1 * torch.randn(per_image, generator=generator)
+    brightness = 0.06 * torch.randn(per_image, generator=generator)
+    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    images = torch.lerp(images, blurred, torch.rand(per_image, generator=generator).square())
+    noise = torch.randn(images.shape, generator=generator)
+    return images * contrast + brightness + 0.03 * torch.rand(per_image, generator=generator) * noise

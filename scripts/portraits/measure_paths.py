@@ -1,0 +1,66 @@
+"""Measure what the paths of an experiment on the portraits change.
+
+    python -m scripts.portraits.measure_paths EXP_DIR --eps 0.2 --shift-steps 20
+
+Walks each path from 32 fresh codes, reads the factors off both ends, and prints how far each factor moved from the end
+of negative shifts to that of positive ones, in units of its range and averaged over the codes.
+"""
+
+import argparse
+
+import torch
+
+from lib.experiment import open_trained
+from lib.files import load_tensors
+from lib.latent_space import latent_space
+from lib.support_sets import LatentSupportSets
+from lib.traversal import trace
+from models.load_generator import load_generator
+from scripts.portraits.captions import POLES
+from scripts.portraits.renderer import FACTORS
+from scripts.portraits.scorer import load_scorer
+
+CODES = 32
+ENOUGH = 0.4  # of a factor's range
+
+
+@torch.no_grad()
+def movements(directory, shift_steps, eps, seed=32):
+    """The experiment's dipoles, and how far each path moves each factor, averaged over CODES fresh codes: (K, 25)."""
+    trained, dipoles, weights = open_trained(directory)
+    generator, scorer = load_generator(trained["gan"]), load_scorer()
+    space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
+    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights)
+    z = torch.randn(CODES, generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    paths = trace(space, support_sets, space.codes_of(z), shift_steps, eps)
+    ends = [scorer(space.synthesise(paths[:, :, end].flatten(0, 1))).clamp(0, 1) for end in (0, -1)]
+    return dipoles, (ends[1] - ends[0]).unflatten(0, (CODES, len(dipoles))).mean(dim=0)
+
+
+def report(dipoles, moved):
+    """Print the three factors that each path moves most, and how the paths of `attributes` do."""
+    right = strongest = 0
+    for k, ((first, second), row) in enumerate(zip(dipoles, moved)):
+        order = row.abs().argsort(descending=True)[:3].tolist()
+        most = ", ".join(f"{FACTORS[i]} {row[i]:+.2f}" for i in order)
+        name, sign = POLES[k]
+        own = sign * row[FACTORS.index(name)].item()
+        right += own >= ENOUGH
+        strongest += FACTORS[order[0]] == name and own > 0
+        print(f"path {k}  {second} -> {first}\n        {name} {'+' if sign > 0 else '-'}: moved {own:+.2f} that way; "
+              f"most: {most}")
+    print(f"\nits own factor moves the right way by {ENOUGH} of its range or more: {right} of {len(dipoles)} paths")
+    print(f"and it moves most of all {len(FACTORS)} factors: {strongest} of {len(dipoles)} paths")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("exp", metavar="EXP_DIR", help="an experiment on the corpus `attributes`")
+    parser.add_argument("--shift-steps", type=int, default=20, help="steps in either sense (default: the demo's)")
+    parser.add_argument("--eps", type=float, default=0.2, help="length of a step (default: the demo's)")
+    args = parser.parse_args()
+    report(*movements(args.exp, args.shift_steps, args.eps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Read the factors off a portrait: a small CNN, for measuring what paths change.
+
+    python -m scripts.portraits.scorer            train it on renders, and print its error
+
+It sees drawn portraits only, blurred and jittered as a generator might, and none of a generator's own images.
+"""
+
+import argparse
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from tqdm import tqdm
+
+from lib.files import load_tensors, save_tensors
+from models.registry import PRETRAINED
+from scripts.portraits import world
+from scripts.portraits.renderer import FACTORS
+
+FILE = PRETRAINED / "portraits" / "factor_scorer.pt"
+WIDTHS = (3, 32, 64, 96, 128)  # channels at 64, 32, 16, 8 and 4 pixels
+
+
+class FactorScorer(nn.Module):
+    """Images (B, 3, 64, 64) in [-1, 1] -> factors (B, 25), in [0, 1] but for errors."""
+
+    def __init__(self):
+        super().__init__()
+        blocks = []
+        for before, after in pairwise(WIDTHS):
+            blocks += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            blocks += [nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.features = nn.Sequential(*blocks, nn.Flatten())
+        self.head = nn.Sequential(nn.Linear(16 * WIDTHS[-1], 256), nn.ReLU(), nn.Linear(256, len(FACTORS)))
+
+    def forward(self, images):
+        return self.head(self.features(images)) + 0.5
+
+
+def load_scorer():
+    scorer = FactorScorer()
+    scorer.load_state_dict(load_tensors(FILE))
+    return scorer.float().eval().requires_grad_(False)
+
+
+def train(work, total, batch, rate, pair_count):
+    """Train for `total` images of the generators' own training set, and return the scorer."""
+    z, images = world.load_pairs(work, pair_count)
+    factors = world.factors_of(z)
+    torch.manual_seed(0)
+    scorer = FactorScorer().train()
+    steps = total // batch
+    optimizer = torch.optim.AdamW(scorer.parameters(), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
+    generator = torch.Generator().manual_seed(0)
+    bar = tqdm(range(steps), desc="scorer", unit="it", mininterval=2)
+    for _ in bar:
+        chosen = torch.randint(len(z), (batch,), generator=generator)
+        seen = world.augment(world.to_float(images[chosen]), generator)
+        loss = F.mse_loss(scorer(seen), factors[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix_str(f"loss {loss.item():.4f}", refresh=False)
+    return scorer.eval()
+
+
+@torch.no_grad()
+def errors(scorer, count=2000, seed=9):
+    """Mean absolute error of each factor on `count` renders that training has not seen: (25,)."""
+    z, images = world.draw_pairs(count, seed)
+    scores = torch.cat([scorer(world.to_float(part)) for part in images.split(250)])
+    return (scores - world.factors_of(z)).abs().mean(dim=0)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="where the training set is kept")
+    parser.add_argument("--images", type=int, default=300_000, help="images to train for")
+    parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    scorer = train(args.work, args.images, 64, 2e-3, args.pairs)
+    save_tensors(world.halved(scorer.state_dict()), FILE)
+    for name, error in zip(FACTORS, errors(load_scorer()).tolist()):
+        print(f"{name:>22} {error:.3f}")
+
+
+if __name__ == "__main__":
+    main()
