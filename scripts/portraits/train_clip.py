@@ -221,6 +221,9 @@ class Learner(nn.Module):
         super().__init__()
         self.clip = clip.model.CLIP(EMBED_DIM, world.RESOLUTION, VISION_LAYERS, VISION_WIDTH, None, TRAINING_CONTEXT,
                                     words, TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
+        for name, weight in self.clip.visual.named_parameters():
+            if name.endswith("bn3.weight"):
+                nn.init.ones_(weight)  # CLIP starts the blocks at 0, which spares deep towers and delays this one
         self.clip.visual.to(memory_format=torch.channels_last)
         self.from_image, self.from_text = readout(), readout()
 
@@ -246,7 +249,8 @@ class Learner(nn.Module):
         }
 
 
-LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 5.0, "text factors": 2.0}
+# The image factors weigh as much at first as matching does: what they teach the image tower the other losses use.
+LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 30.0, "text factors": 2.0}
 
 
 def released(learner, vocabulary):
