@@ -58,7 +58,7 @@ def train(work, total, batch, rate, pair_count):
     bar = tqdm(range(steps), desc="scorer", unit="it", mininterval=2)
     for _ in bar:
         chosen = torch.randint(len(z), (batch,), generator=generator)
-        seen = world.augment(world.to_float(images[chosen]), generator)
+        seen = world.augment(world.to_float(images[chosen])[:, None], generator)[:, 0]
         loss = F.mse_loss(scorer(seen), factors[chosen])
         optimizer.zero_grad()
         loss.backward()

@@ -17,9 +17,7 @@ sentences that speak of that factor, and of no other. Three losses teach that:
 
 import argparse
 import hashlib
-import json
 import math
-import os
 import random
 import re
 import time
@@ -30,6 +28,8 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from lib.dipoles import load_corpus
+from lib.files import load_tensors, save_tensors
 from models.clip_encoder import clip, load_clip
 from scripts.portraits import captions, renderer, world
 
@@ -38,9 +38,6 @@ VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS = 64, 2
 TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens a caption needs; what CLIP's own files have
 START, END = VOCABULARY - 2, VOCABULARY - 1
-
-CORPORA = Path(__file__).parents[2] / "lib" / "corpora"
-ATTRIBUTES = json.loads((CORPORA / "attributes.json").read_text())  # the dipoles of captions.POLES
 
 
 class Vocabulary:
@@ -68,16 +65,6 @@ class Vocabulary:
         return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
 
-def write_whole(content, path):
-    """Save so that an interruption leaves the old file or the new one, never a part."""
-    beside = path.with_name(path.name + ".partial")
-    with open(beside, "wb") as file:
-        torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
 def contrast_factors(names, generator):
     """Two portraits for each of P factor names, equal but for that factor, which is low and high: (P, 2, 25)."""
     factors = captions.sample_factors(len(names), generator)[:, None].repeat(1, 2, 1)
@@ -100,7 +87,7 @@ def portraits(work, count, seed):
     source = hashlib.sha256(Path(renderer.__file__).read_bytes()).hexdigest()
     key, cache = [count, seed, source], work / "portraits.pt"
     if cache.exists():
-        data = torch.load(cache, weights_only=True)
+        data = load_tensors(cache)
         if data["key"] == key:
             return data
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
@@ -112,25 +99,16 @@ def portraits(work, count, seed):
     data = {"key": key, "names": names, "pairs": pairs, "singles": singles,
             "pair_images": world.render_uint8(pairs.flatten(0, 1), "pairs").unflatten(0, (-1, 2)),
             "single_images": world.render_uint8(singles, "portraits")}
-    write_whole(data, cache)
+    save_tensors(data, cache)
     return data
 
 
-def augment(images, generator):
-    """Images (B, 2 or 1, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, brightness, a
-    shift of up to 2 px, blur, noise. The portraits of a pair are changed alike, so that they differ in one factor."""
-    batch = images.shape[0]
-    per_image = (batch, 1, 1, 1, 1)
-    contrast = 1 + 0.1 * torch.randn(per_image, generator=generator)
-    brightness = 0.06 * torch.randn(per_image, generator=generator)
-    shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
-    images = F.pad(images.flatten(0, 1), (2, 2, 2, 2), mode="replicate")
-    images = images[..., 2 + shift[0]:2 + shift[0] + world.RESOLUTION, 2 + shift[1]:2 + shift[1] + world.RESOLUTION]
-    images = images.unflatten(0, (batch, -1))
-    blurred = F.avg_pool2d(F.pad(images.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(images)
-    images = torch.lerp(images, blurred, torch.rand(per_image, generator=generator).pow(2))
-    noise = torch.randn(images.shape, generator=generator)
-    return images * contrast + brightness + 0.03 * torch.rand(per_image, generator=generator) * noise
+def jitter(images, generator):
+    """Images (B, n, 3, H, W) in [-1, 1], all shifted by up to 2 px, and augmented; those of a pair change alike."""
+    left, top = torch.randint(5, (2,), generator=generator).tolist()
+    padded = F.pad(images.flatten(0, 1), (2, 2, 2, 2), mode="replicate")
+    shifted = padded[..., top : top + world.RESOLUTION, left : left + world.RESOLUTION]
+    return world.augment(shifted.reshape(images.shape), generator)
 
 
 def draw_batch(data, vocabulary, batch, seed, iteration):
@@ -144,7 +122,7 @@ def draw_batch(data, vocabulary, batch, seed, iteration):
     rng = random.Random(f"{seed} {iteration}")
     p = torch.randint(len(data["pairs"]), (batch // 4,), generator=generator)
     s = torch.randint(len(data["singles"]), (batch // 2,), generator=generator)
-    images = [augment(world.to_float(chosen), generator).flatten(0, 1)
+    images = [jitter(world.to_float(chosen), generator).flatten(0, 1)
               for chosen in (data["pair_images"][p], data["single_images"][s][:, None])]
     factors = torch.cat([data["pairs"][p].flatten(0, 1), data["singles"][s]])
     names = [data["names"][i] for i in p.tolist()]
@@ -249,7 +227,7 @@ class Learner(nn.Module):
         }
 
 
-# The image factors weigh as much at first as matching does: what they teach the image tower the other losses use.
+# 30 makes the image factors (1 / 12 at first) comparable to matching; what they teach the image tower the others use.
 LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 30.0, "text factors": 2.0}
 
 
@@ -261,7 +239,7 @@ def released(learner, vocabulary):
     positions = torch.zeros(CONTEXT, TEXT_WIDTH)
     positions[:TRAINING_CONTEXT] = state["positional_embedding"]
     state |= {"token_embedding.weight": tokens, "positional_embedding": positions}
-    return {name: value.contiguous().half() if value.is_floating_point() else value for name, value in state.items()}
+    return world.halved({name: value.contiguous() for name, value in state.items()})
 
 
 def optimizer_of(learner, rate):
@@ -279,13 +257,13 @@ def train(data, vocabulary, work, batch, rate, iterations, minutes, seed):
     optimizer = optimizer_of(learner, rate)
     checkpoint, iteration, spent = work / "clip_checkpoint.pt", 0, 0.0
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = load_tensors(checkpoint)
         learner.load_state_dict(saved["learner"])
         optimizer.load_state_dict(saved["optimizer"])
         iteration, spent = saved["iteration"], saved["spent"]
 
     def save():
-        write_whole({"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "iteration": iteration,
+        save_tensors({"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "iteration": iteration,
                      "spent": spent}, checkpoint)
 
     bar, saved_at, means = tqdm(initial=iteration, total=iterations, desc="clip"), spent, {}
@@ -339,7 +317,7 @@ def evaluate(file, seed, count=200):
     """
     encoder = load_clip(file, "cpu")
     signs = torch.tensor([float(sign) for _, sign in captions.POLES])
-    text = F.normalize(encoder.encode_text([pole for dipole in ATTRIBUTES for pole in dipole]), dim=-1)
+    text = F.normalize(encoder.encode_text([pole for dipole in load_corpus("attributes") for pole in dipole]), dim=-1)
     text = text.unflatten(0, (-1, 2))
     axes = F.normalize((text[:, 0] - text[:, 1]) * signs[:, None], dim=-1)  # (9, E), low to high
     images = held_out(count, seed)
@@ -389,6 +367,6 @@ if __name__ == "__main__":
         data = portraits(args.work, args.portraits, args.seed)
         minutes = args.minutes or (None if args.iterations else 20)
         learner = train(data, vocabulary, args.work, args.batch, args.rate, args.iterations, minutes, args.seed)
-        write_whole(released(learner, vocabulary), output)
+        save_tensors(released(learner, vocabulary), output)
     right, alignment = evaluate(str(output), args.seed)
     report(right, alignment)

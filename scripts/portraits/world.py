@@ -67,11 +67,14 @@ def halved(state):
 
 
 def augment(images, generator):
-    """Images (B, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, light, blur, noise."""
-    per_image = (len(images), 1, 1, 1)
-    contrast = 1 + 0.1 * torch.randn(per_image, generator=generator)
-    brightness = 0.06 * torch.randn(per_image, generator=generator)
-    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, 1)
-    images = torch.lerp(images, blurred, torch.rand(per_image, generator=generator).square())
+    """Images (B, n, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, light, blur, noise.
+
+    The n images of an item are changed alike, but for the noise.
+    """
+    per_item = (len(images), 1, 1, 1, 1)
+    contrast = 1 + 0.1 * torch.randn(per_item, generator=generator)
+    brightness = 0.06 * torch.randn(per_item, generator=generator)
+    blurred = F.avg_pool2d(F.pad(images.flatten(0, 1), (1, 1, 1, 1), mode="replicate"), 3, 1).view_as(images)
+    images = torch.lerp(images, blurred, torch.rand(per_item, generator=generator).square())
     noise = torch.randn(images.shape, generator=generator)
-    return images * contrast + brightness + 0.03 * torch.rand(per_image, generator=generator) * noise
+    return images * contrast + brightness + 0.03 * torch.rand(per_item, generator=generator) * noise
