@@ -62,10 +62,10 @@ def main(arguments):
 
     from lib import pool, traversal
     from lib.experiment import open_trained
-    from lib.files import load_tensors
     from lib.latent_space import latent_space
     from lib.support_sets import LatentSupportSets
     from models.load_generator import generator_name, load_generator
+    from models.tensor_files import load_tensors
 
     trained, dipoles, weights = open_trained(args.exp)
     if args.w_space and trained["stylegan_space"] == "Z":

@@ -46,6 +46,8 @@ def _from_json(text, file):
         pairs = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{file}, line {error.lineno}: not valid JSON ({error.msg})") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file}: not a corpus ({error})") from None
     if not isinstance(pairs, list):
         raise UserError(f'{file}, line 1: a corpus is a list of pairs, [["pole A", "pole B"], ...]')
     ends = _element_ends(text)
@@ -66,7 +68,7 @@ def _element_ends(text):
 
 def _from_lines(text, file):
     dipoles = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
             dipoles.append(_checked(line.split("\t" if "\t" in line else "|"), f"{file}, line {number}"))
     return dipoles
@@ -80,6 +82,8 @@ def _checked(poles, place):
     first, second = (pole.strip() for pole in poles)
     if not first or not second:
         raise UserError(f"{place}: a pole is empty")
+    if not (first + second).isprintable():
+        raise UserError(f"{place}: a pole has characters that cannot be printed")
     if first == second:
         raise UserError(f"{place}: both poles are {first!r}, and no path leads from a sentence to itself")
     return first, second

@@ -1,10 +1,11 @@
-"""Files that are never half-written and never trusted."""
+"""Files that are never half-written."""
 
 import json
 import os
-import pickle
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from models.errors import UserError
 
@@ -44,28 +45,10 @@ def read_json(path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8, of numbers too long
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
 def save_tensors(content, path):
-    import torch
-
     with replacing(path) as file:
         torch.save(content, file)
-
-
-def load_tensors(path, device="cpu"):
-    """Tensors, and plain containers of them, from a file of `save_tensors` or torch.save.
-
-    Nothing else is unpickled. Raises UserError where the file is missing, broken or holds more than that.
-    """
-    import torch
-
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"{path} cannot be read as a file of tensors ({reason})") from None

@@ -16,9 +16,10 @@ import torch
 
 from lib import rendering
 from lib.config import LATENT_CODES
-from lib.files import load_tensors, read_json, save_tensors, write_json
+from lib.files import read_json, save_tensors, write_json
 from models.errors import UserError
 from models.stylegan2 import StyleGAN2
+from models.tensor_files import load_tensors
 
 FREE_SETTINGS = {"cuda", "verbose"}  # may differ when a pool is written on
 

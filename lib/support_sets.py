@@ -29,8 +29,9 @@ def warp_direction(x, supports, gamma):
     signs[1::2] = -1
     terms = terms * signs
     gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # 2 gamma is left out: it is positive
-    norm = gradient.square().sum(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny).sqrt()
-    return gradient / norm
+    squared_norm = gradient.square().sum(1, keepdim=True)
+    zero = squared_norm == 0
+    return torch.where(zero, 0, gradient / squared_norm.masked_fill(zero, 1).sqrt())
 
 
 def directions(x, indices, supports, gammas):
@@ -82,13 +83,18 @@ class LatentSupportSets(nn.Module):
         """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, where they do not fit."""
         if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():
             raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are not both there")
-        num_paths, width = state["SUPPORT_SETS"].shape
-        if width % (2 * dim) or state["LOGGAMMA"].shape != (num_paths, 1):
+        vectors, loggammas = state["SUPPORT_SETS"], state["LOGGAMMA"]
+        if not isinstance(vectors, torch.Tensor) or not isinstance(loggammas, torch.Tensor):
+            raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are no tensors")
+        fits = vectors.ndim == 2 and vectors.shape[1] > 0 and vectors.shape[1] % (2 * dim) == 0
+        if not fits or loggammas.shape != (len(vectors), 1):
             raise UserError(
-                f"{source} has SUPPORT_SETS {tuple(state['SUPPORT_SETS'].shape)} and LOGGAMMA "
-                f"{tuple(state['LOGGAMMA'].shape)}, which fit no latent space of dimension {dim}"
+                f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which fit no "
+                f"latent space of dimension {dim}"
             )
-        sets = cls(num_paths, width // (2 * dim), dim)
+        if not (vectors.isfinite().all() and loggammas.isfinite().all()):
+            raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training has diverged")
+        sets = cls(len(vectors), vectors.shape[1] // (2 * dim), dim)
         sets.load_state_dict({key: state[key] for key in ("SUPPORT_SETS", "LOGGAMMA")})
         return sets
 

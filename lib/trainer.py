@@ -13,10 +13,11 @@ import torch
 from tqdm import tqdm
 
 from lib import objectives
-from lib.files import load_tensors, save_tensors, write_json
+from lib.files import save_tensors, write_json
 from lib.latent_space import jung_radius
 from lib.support_sets import LatentSupportSets
 from models.errors import UserError
+from models.tensor_files import load_tensors
 
 DECAY_AFTER = 0.9  # of all iterations; then the learning rate is a tenth
 
@@ -24,7 +25,7 @@ DECAY_AFTER = 0.9  # of all iterations; then the learning rate is a tenth
 def generator_for(seed, stream, index):
     """A random generator of its own for each (seed, stream, index)."""
     generator = torch.Generator()
-    # Torch mixes the seed well; the products only keep the triples apart.
+    # Torch reads the lowest 32 bits of a seed: the indices of one stream never meet, and streams start far apart.
     return generator.manual_seed((seed * 1_000_003 + stream) * 1_000_000_007 + index & (2**63 - 1))
 
 

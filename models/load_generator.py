@@ -1,6 +1,5 @@
 """A name or a file -> a frozen generator."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from models.errors import UserError
 from models.pggan import ProgGAN
 from models.registry import GENERATORS
 from models.stylegan2 import StyleGAN2
+from models.tensor_files import load_tensors
 
 CHECKPOINT_KEYS = ("generator_smooth", "generator")  # in genforce files; the first is the average of the second
 
@@ -49,15 +49,19 @@ def _missing(name_or_file, weights):
 
 def _state_dict(file):
     """The tensors of a genforce checkpoint, by key."""
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else type(error).__name__
-        raise UserError(f"{file} cannot be read as a checkpoint of tensors ({reason}): fetch it again") from None
+    content = load_tensors(file)
     found = [content[key] for key in CHECKPOINT_KEYS if isinstance(content, dict) and key in content]
-    if not found or not all(isinstance(value, torch.Tensor) for value in found[0].values()):
-        raise UserError(f"{file} has neither of the keys {' and '.join(CHECKPOINT_KEYS)}: it is no genforce generator")
+    if not found or not _is_state_dict(found[0]):
+        keys = " or ".join(CHECKPOINT_KEYS)
+        raise UserError(f"{file} is no genforce generator: it has no float tensors under {keys}")
     return found[0]
+
+
+def _is_state_dict(state):
+    return isinstance(state, dict) and all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) and value.is_floating_point()
+        for key, value in state.items()
+    )
 
 
 def _build(state, file):
@@ -65,11 +69,13 @@ def _build(state, file):
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     network = StyleGAN2 if any(key.startswith("synthesis.") for key in shapes) else ProgGAN
     try:
-        settings = network.settings(shapes)
-    except (KeyError, IndexError) as error:
-        raise UserError(f"{file} is no {network.__name__}: its key {error} is missing or has another shape") from None
-    with torch.device("meta"):
-        generator = network(*settings)
+        with torch.device("meta"):
+            generator = network(*network.settings(shapes))
+    except KeyError as error:
+        raise UserError(f"{file} is no {network.__name__}: its key {error} is missing") from None
+    except IndexError:
+        odd = next(key for key, shape in shapes.items() if key.endswith("weight") and len(shape) < 2)
+        raise UserError(f"{file} is no {network.__name__}: its {odd} has shape {shapes[odd]}") from None
     _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
     generator.load_state_dict(state, assign=True)
     return generator

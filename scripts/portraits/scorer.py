@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from lib.files import load_tensors, save_tensors
+from lib.files import save_tensors
 from models.registry import PRETRAINED
+from models.tensor_files import load_tensors
 from scripts.portraits import world
 from scripts.portraits.renderer import FACTORS
 

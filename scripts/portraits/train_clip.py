@@ -29,8 +29,9 @@ from torch import nn
 from tqdm import tqdm
 
 from lib.dipoles import load_corpus
-from lib.files import load_tensors, save_tensors
+from lib.files import save_tensors
 from models.clip_encoder import clip, load_clip
+from models.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
 
 EMBED_DIM = 128

@@ -16,9 +16,10 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from lib.files import load_tensors, save_tensors
+from lib.files import save_tensors
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
+from models.tensor_files import load_tensors
 from scripts.portraits import world
 
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels

@@ -1,0 +1,81 @@
+"""What several tests share: the published implementations' numbers, tiny networks, and the commands themselves."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.clip_encoder import clip
+from models.load_generator import load_generator
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+DATA = REPOSITORY / "tests" / "data"  # made by the published implementations: numbers to conform to
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data():
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def published():
+    """published("objectives") -> {name: tensor} of what the published implementations computed."""
+
+    def load(name):
+        with np.load(DATA / f"{name}.npz") as arrays:
+            return {key: torch.from_numpy(arrays[key]) for key in arrays}
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def conforms():
+    """conforms(found, published): asserts the same shape, and equality within 1e-4 of the largest magnitude."""
+
+    def check(found, expected):
+        atol = 1e-4 * expected.abs().max().item()
+        torch.testing.assert_close(found.detach(), expected, rtol=0, atol=atol, check_dtype=False)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def tiny_stylegan2():
+    """64 px, 10 layers, z and w of 32; random weights."""
+    return load_generator(DATA / "stylegan2_tiny.pth")
+
+
+@pytest.fixture(scope="session")
+def tiny_pggan():
+    """64 px, z of 32; random weights."""
+    return load_generator(DATA / "pggan_tiny.pth")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_file(tmp_path_factory):
+    """A ViT CLIP of random weights that sees 64 px and has 32 features, as a half-precision state dict."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = clip.model.CLIP(32, 64, 2, 64, 16, 77, 49408, 64, 1, 1)
+    state = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    file = tmp_path_factory.mktemp("clip") / "tiny_clip.pt"
+    torch.save(state, file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def run_command():
+    """run_command("train.py", "--gan=..", cwd=tmp_path) -> CompletedProcess of the real command, its text captured."""
+
+    def run(script, *args, cwd, timeout=120, env=None):
+        command = [sys.executable, str(REPOSITORY / script), *map(str, args)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+        return subprocess.run(command, cwd=cwd, timeout=timeout, env=environment, capture_output=True, text=True)
+
+    return run

@@ -1,0 +1,398 @@
+"""The commands from end to end, as processes: train, sample, walk; and what they say of themselves."""
+
+import hashlib
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sample_gan
+import train
+import traverse_latent_space
+from lib import rendering
+from lib.command_line import unglue
+from models.load_generator import load_generator
+from models.registry import CLIP_FILES, GENERATORS
+
+FLAGS = {
+    "train.py": "--exp-id --gan --stylegan-space --stylegan-layer --truncation --corpus --beta --css-beta --styleclip "
+    "--linear --num-latent-support-dipoles --lss-beta --lr --min-shift-magnitude --max-shift-magnitude --max-iter "
+    "--batch-size --loss --temperature --log-freq --ckp-freq --cuda --no-cuda --seed --clip-model",
+    "sample_gan.py": "-v --gan --gan-type --stylegan-space --truncation --num-samples --cuda --no-cuda --seed",
+    "traverse_latent_space.py": "-v --exp --pool --w-space --shift-steps --eps --shift-leap --batch-size --img-size "
+    "--img-quality --gif --gif-height --gif-fps --strip --strip-number --strip-height --cuda --no-cuda",
+}
+PUBLISHED_COMMAND = (
+    "--gan=stylegan2_ffhq1024 --truncation=0.7 --stylegan-space=W --corpus=expressions3 "
+    "--num-latent-support-dipoles=128 --loss=contrastive --temperature=0.5 --beta=0.75 --min-shift-magnitude=0.1 "
+    "--max-shift-magnitude=0.2 --batch-size=3 --max-iter=120000 --log-freq=10--ckp-freq=100"
+)
+# experiment: its flags, its directory's name, the dimension of its paths, its generator
+EXPERIMENTS = {
+    "Z": (
+        "--max-iter=7 --log-freq=3 --ckp-freq=4",
+        "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces",
+        32,
+        "stylegan2_tiny",
+    ),
+    "W": (
+        "--stylegan-space=W --truncation=0.7 --loss=contrastive --temperature=0.5 --beta=0.75 "
+        "--min-shift-magnitude=0.1 --max-shift-magnitude=0.2 --max-iter=2 --exp-id=second-try",
+        "ContraCLIP_stylegan2_tiny-W-K2-D4-eps0.1_0.2-nonlinear_beta-0.75-contrastive_0.5-faces-second-try",
+        32,
+        "stylegan2_tiny",
+    ),
+    "W+": (
+        "--stylegan-space=W+ --stylegan-layer=5 --linear --max-iter=2",
+        "ContraCLIP_stylegan2_tiny-W+5-K2-D4-eps0.25_0.45-linear_beta-0.5-cossim-faces",
+        192,
+        "stylegan2_tiny",
+    ),
+    "ProgGAN": (
+        "--styleclip --max-iter=2",
+        "ContraCLIP_pggan_tiny-Z-K2-D4-eps0.25_0.45-styleclip_beta-0.5-cossim-faces",
+        32,
+        "pggan_tiny",
+    ),
+}
+DIPOLES = [["a happy face.", "a sad face."], ["a young face.", "an old face."]]
+STEPS, EPS = 3, 0.25
+
+
+def done(process):
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+    return process.stdout
+
+
+def files_in(directory):
+    return {str(file.relative_to(directory)) for file in directory.rglob("*") if file.is_file()}
+
+
+def times_in(directory):
+    return {file: file.stat().st_mtime_ns for file in directory.rglob("*") if file.is_file()}
+
+
+def contents(directory):
+    return {file.name: file.read_bytes() for file in directory.iterdir()}
+
+
+def read_tensors(file):
+    return torch.load(file, weights_only=True)
+
+
+def pixels(file):
+    return np.asarray(Image.open(file)).astype(int)
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A working directory that the module's tests share, with a corpus whose path has a blank."""
+    directory = tmp_path_factory.mktemp("workplace")
+    (directory / "my corpora").mkdir()
+    (directory / "my corpora" / "faces.txt").write_text("".join(f"{a} | {b}\n" for a, b in DIPOLES))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def train_in(workplace, data, tiny_clip_file, run_command):
+    """train_in(experiment) -> its finished process, begun in the workplace."""
+
+    def run(experiment):
+        flags, _, _, gan = EXPERIMENTS[experiment]
+        arguments = [f"--gan={data / gan}.pth", f"--clip-model={tiny_clip_file}", "--corpus=my corpora/faces.txt"]
+        arguments += ["--no-cuda", "--batch-size=2", "--num-latent-support-dipoles=4", *flags.split()]
+        return run_command("train.py", *arguments, cwd=workplace)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(workplace, train_in):
+    """trained(experiment) -> its directory under experiments/complete, trained at the first call."""
+    directories = {}
+
+    def get(experiment):
+        if experiment not in directories:
+            directories[experiment] = workplace / "experiments" / "complete" / EXPERIMENTS[experiment][1]
+            assert not directories[experiment].exists()
+            done(train_in(experiment))
+        return directories[experiment]
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def pool_of(workplace, data, run_command):
+    """pool_of(gan) -> the directory of its two codes, made at the first call; those of StyleGAN2 are truncated."""
+
+    def get(gan):
+        directory = workplace / "experiments" / "latent_codes" / gan / f"{gan}-2"
+        if not directory.exists():
+            truncation = ["--truncation=0.7"] if gan == "stylegan2_tiny" else []
+            arguments = ["-v", f"--gan={data / gan}.pth", "--num-samples=2", "--no-cuda", *truncation]
+            output = done(run_command("sample_gan.py", *arguments, cwd=workplace))
+            assert all(code.name in output for code in directory.iterdir() if code.is_dir())  # -v
+        return directory
+
+    return get
+
+
+@pytest.fixture(scope="module")
+def walk(workplace, trained, pool_of, run_command):
+    """walk(experiment, *flags) -> the directory of the results, in which traverse_latent_space.py has run."""
+
+    def run(experiment, *flags):
+        exp, pool = trained(experiment), pool_of(EXPERIMENTS[experiment][3])
+        arguments = [f"--exp={exp}", f"--pool={pool.name}", f"--shift-steps={STEPS}", f"--eps={EPS}", "--no-cuda"]
+        done(run_command("traverse_latent_space.py", *arguments, *flags, cwd=workplace))
+        return exp / "results" / pool.name / f"{2 * STEPS}_{EPS}_{2 * STEPS * EPS}"
+
+    return run
+
+
+@pytest.mark.parametrize("script", FLAGS)
+def test_help_lists_every_flag_and_answers_at_once(script, run_command, tmp_path):
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        text = done(run_command(script, "-h", cwd=tmp_path))
+        seconds.append(time.perf_counter() - start)
+    listed = {word.strip(",[]()|") for word in text.split()}
+    assert set(FLAGS[script].split()) <= listed
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize(
+    "arguments, parted",
+    [
+        (["--log-freq=10--ckp-freq=100"], ["--log-freq=10", "--ckp-freq=100"]),
+        (["-v", "--a=1--b=2--c=3", "d"], ["-v", "--a=1", "--b=2", "--c=3", "d"]),
+        (["--corpus=my--faces.txt", "--exp-id", "a--b"], ["--corpus=my--faces.txt", "--exp-id", "a--b"]),
+    ],
+)
+def test_a_missing_blank_between_two_flags_is_put_back(arguments, parted):
+    assert unglue(arguments) == parted
+
+
+def test_published_train_command_parses_as_it_stands():
+    args = train.parser().parse_args(unglue(shlex.split(PUBLISHED_COMMAND)))
+    expected = {
+        "gan": "stylegan2_ffhq1024", "truncation": 0.7, "stylegan_space": "W", "corpus": "expressions3",
+        "num_latent_support_dipoles": 128, "loss": "contrastive", "temperature": 0.5, "css_beta": 0.75,
+        "min_shift_magnitude": 0.1, "max_shift_magnitude": 0.2, "batch_size": 3, "max_iter": 120000, "log_freq": 10,
+        "ckp_freq": 100, "cuda": True,
+    }  # fmt: skip
+    assert vars(args) | expected == vars(args)
+
+
+def test_both_spellings_of_a_flag_mean_the_same():
+    needed = ["--gan=g", "--corpus=c"]
+    assert train.parser().parse_args([*needed, "--beta=0.6"]) == train.parser().parse_args([*needed, "--css-beta=0.6"])
+    published = "-v --gan-type=stylegan2_ffhq1024 --truncation=0.7 --num-samples=4"
+    ours = published.replace("--gan-type", "--gan")
+    assert sample_gan.parser().parse_args(published.split()) == sample_gan.parser().parse_args(ours.split())
+    assert traverse_latent_space.parser().parse_args(["--exp=e", "--pool=p", "--cuda"]).cuda
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_training_leaves_a_complete_experiment(experiment, trained, workplace):
+    directory = trained(experiment)
+    assert directory.is_dir()
+    models = {"latent_support_sets_init.pt", "semantic_dipoles.json", "checkpoint.pt", "latent_support_sets.pt"}
+    assert files_in(directory) == {"args.json", "stats.json", "command.sh"} | {f"models/{file}" for file in models}
+    assert not list((workplace / "experiments" / "wip").iterdir())
+    assert json.loads((directory / "models" / "semantic_dipoles.json").read_text()) == DIPOLES
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_trained_paths_are_stored_as_the_authors_store_them(experiment, trained):
+    models, dimension = trained(experiment) / "models", EXPERIMENTS[experiment][2]
+    paths, begun = (read_tensors(models / f"latent_support_sets{end}.pt") for end in ("", "_init"))
+    for state in (paths, begun):
+        shapes = {key: tuple(value.shape) for key, value in state.items()}
+        assert shapes == {"SUPPORT_SETS": (2, 2 * 4 * dimension), "LOGGAMMA": (2, 1)}
+        assert all(value.isfinite().all() for value in state.values())
+    assert not torch.equal(paths["SUPPORT_SETS"], begun["SUPPORT_SETS"])
+
+
+def test_settings_and_statistics_of_a_run_are_kept(trained, data):
+    args = json.loads((trained("W") / "args.json").read_text())
+    assert json.loads((data / "args.json").read_text()).keys() <= args.keys()  # what the published files have
+    assert args | {"stylegan_space": "W", "truncation": 0.7, "css_beta": 0.75, "exp_id": "second-try"} == args
+    stats = json.loads((trained("Z") / "stats.json").read_text())
+    assert list(stats) == ["3", "6", "7"]
+    assert all(entry.keys() == {"loss", "lr"} and np.isfinite(entry["loss"]) for entry in stats.values())
+    assert [entry["lr"] for entry in stats.values()] == pytest.approx([1e-3, 1e-3, 1e-3])
+
+
+def test_command_file_repeats_a_complete_run_which_says_so(trained, workplace):
+    directory = trained("Z")
+    before = times_in(directory)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    command = ["bash", str(directory / "command.sh")]
+    output = done(subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=60))
+    assert "complete" in output and directory.name in output and len(output.splitlines()) == 1
+    assert times_in(directory) == before
+
+
+def test_pool_holds_codes_under_their_hashes_with_their_images(pool_of, tiny_stylegan2):
+    pool = pool_of("stylegan2_tiny")
+    codes = [path for path in pool.iterdir() if path.is_dir()]
+    assert len(codes) == 2
+    for code in codes:
+        files = {"latent_code_z.pt", "latent_code_w.pt", "latent_code_w+.pt", "image_z.jpg"}
+        assert files_in(code) == files
+        z, w, w_plus = (read_tensors(code / f"latent_code_{space}.pt") for space in ("z", "w", "w+"))
+        assert (z.shape, w.shape, w_plus.shape) == ((1, 32), (1, 32), (1, 10, 32))
+        assert hashlib.sha1(z.numpy().tobytes()).hexdigest() == code.name
+        with torch.no_grad():
+            expected = tiny_stylegan2.w_plus(tiny_stylegan2.mapping(z), 0.7)
+            image = rendering.to_uint8(tiny_stylegan2(expected))[0]
+        torch.testing.assert_close(w_plus, expected)
+        torch.testing.assert_close(w, expected[:, 0])
+        assert abs(pixels(code / "image_z.jpg") - image).mean() < 3  # JPEG
+    assert json.loads((pool / "args.json").read_text())["truncation"] == 0.7
+
+
+def test_pool_of_a_proggan_has_the_space_z_alone(pool_of):
+    for code in (path for path in pool_of("pggan_tiny").iterdir() if path.is_dir()):
+        assert files_in(code) == {"latent_code_z.pt", "image_z.jpg"}
+
+
+def test_another_seed_gives_other_codes(pool_of, data, run_command, tmp_path):
+    arguments = [f"--gan={data / 'stylegan2_tiny'}.pth", "--num-samples=2", "--no-cuda", "--seed=1"]
+    done(run_command("sample_gan.py", *arguments, "--stylegan-space=W", cwd=tmp_path))
+    pool = tmp_path / "experiments" / "latent_codes" / "stylegan2_tiny" / "stylegan2_tiny-2"
+    codes = [path for path in pool.iterdir() if path.is_dir()]
+    assert len(codes) == 2
+    assert not any((pool_of("stylegan2_tiny") / code.name).exists() for code in codes)
+    assert all((code / "image_w.jpg").is_file() and not (code / "image_z.jpg").exists() for code in codes)
+
+
+def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool_of, data, run_command, tmp_path):
+    arguments = [f"--gan={data / 'pggan_tiny'}.pth", "--num-samples=2", "--no-cuda"]
+    pool = tmp_path / "experiments" / "latent_codes" / "pggan_tiny" / "pggan_tiny-2"
+    shutil.copytree(pool_of("pggan_tiny"), pool)
+    lost, kept = (path for path in pool.iterdir() if path.is_dir())
+    lost.rename(tmp_path / "lost")
+    before = times_in(kept)
+    done(run_command("sample_gan.py", *arguments, cwd=tmp_path))
+    assert {path for path in pool.iterdir() if path.is_dir()} == {lost, kept}
+    assert contents(lost) == contents(tmp_path / "lost")
+    assert times_in(kept) == before
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, trained, pool_of, data):
+    results = walk(experiment)
+    gan = EXPERIMENTS[experiment][3]
+    generator = load_generator(data / f"{gan}.pth")
+    codes = [path.name for path in pool_of(gan).iterdir() if path.is_dir()]
+    frames = {f"paths_images/path_{k:03d}/{i:06d}.jpg" for k in range(2) for i in range(2 * STEPS + 1)}
+    per_code = frames | {"original_image.jpg", "paths_latent_codes.pt", "settings.json"}
+    pages = {"index.html", "results.md", "results_strips.md"}
+    assert files_in(results) == pages | {f"{code}/{file}" for code in codes for file in per_code}
+
+    psi = 0.7 if experiment == "W" else 1.0
+    mapped = experiment in ("W", "W+")
+    for code in codes:
+        start = read_tensors(pool_of(gan) / code / "latent_code_z.pt")
+        paths = read_tensors(results / code / "paths_latent_codes.pt")
+        with torch.no_grad():
+            if mapped:
+                start = generator.w_plus(generator.mapping(start), psi)
+            inputs = paths.flatten(0, 1)
+            if experiment == "Z":
+                inputs = generator.w_plus(generator.mapping(inputs), psi)
+            images = rendering.to_uint8(generator(inputs)).reshape(2, 2 * STEPS + 1, 64, 64, 3)
+        assert paths.shape == (2, 2 * STEPS + 1, *start.shape[1:])
+        torch.testing.assert_close(paths[:, STEPS], start.expand_as(paths[:, STEPS]))
+        moves = paths.diff(dim=1)
+        moved = {"W": moves[..., 0, :], "W+": moves[..., :6, :].flatten(2)}.get(experiment, moves)
+        torch.testing.assert_close(moved.norm(dim=-1), torch.full((2, 2 * STEPS), EPS), atol=1e-5, rtol=1e-4)
+        if experiment == "W+":
+            assert not moves[..., 6:, :].any()
+        for k in range(2):
+            for i in range(2 * STEPS + 1):
+                compressed = io.BytesIO()
+                Image.fromarray(images[k, i]).save(compressed, "JPEG", quality=95, subsampling="4:4:4")
+                frame = pixels(results / code / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg")
+                assert abs(frame - pixels(compressed)).mean() < 0.1
+        original = (results / code / "original_image.jpg").read_bytes()
+        assert original == (results / code / "paths_images" / "path_001" / f"{STEPS:06d}.jpg").read_bytes()
+
+
+def test_walking_again_makes_only_what_is_missing(walk):
+    results = walk("Z")
+    codes = [path for path in results.iterdir() if path.is_dir()]
+    frames = {file: file.read_bytes() for code in codes for file in code.rglob("*.jpg")}
+    before = {code: times_in(code) for code in codes}
+    walk("Z", "-v", "--batch-size=1")  # flags that change no picture
+    assert {code: times_in(code) for code in codes} == before
+
+    walk("Z", "--gif", "--gif-height=32", "--strip", "--strip-number=3", "--strip-height=16")
+    for code in codes:
+        strips = code / "paths_strips"
+        assert files_in(strips) == {f"path_{k:03d}{end}" for k in range(2) for end in (".gif", "_strip.jpg")}
+        assert pixels(strips / "path_000_strip.jpg").shape == (16, 3 * 16, 3)
+        gif = Image.open(strips / "path_001.gif")
+        assert (gif.size, gif.n_frames) == ((32, 32), 2 * (2 * STEPS + 1) - 2)
+    assert {file: file.read_bytes() for file in frames} == frames
+    for page, pictures in (("results.md", ".gif"), ("results_strips.md", "_strip.jpg")):
+        assert all(f"{code.name}/paths_strips/path_001{pictures}" in (results / page).read_text() for code in codes)
+
+
+def test_leap_and_size_of_the_shown_images(walk):
+    results = walk("ProgGAN", "--shift-leap=2", "--img-size=20")
+    for code in (path for path in results.iterdir() if path.is_dir()):
+        images = sorted((code / "paths_images" / "path_000").iterdir())
+        assert [file.name for file in images] == ["000000.jpg", "000001.jpg", "000002.jpg"]
+        assert {pixels(file).shape for file in [*images, code / "original_image.jpg"]} == {(20, 20, 3)}
+        shown = read_tensors(code / "paths_latent_codes.pt")
+        assert shown.shape == (2, 3, 32)
+        # Two steps of a curve are at most as long as two straight ones.
+        assert ((shown.diff(dim=1).norm(dim=-1) - 2 * EPS).abs() < 0.1 * EPS).all()
+
+
+def test_w_space_walks_from_codes_that_no_z_gave(walk, trained, pool_of, run_command, workplace):
+    inverted = workplace / "inverted"
+    for source in (path for path in pool_of("stylegan2_tiny").iterdir() if path.is_dir()):
+        (inverted / source.name).mkdir(parents=True)
+        file = "latent_code_w+.pt"
+        torch.save(read_tensors(source / file) + 0.1, inverted / source.name / file)
+    arguments = [f"--exp={trained('W')}", "--pool=inverted", "--shift-steps=1", "--eps=0.1", "--w-space", "--no-cuda"]
+    done(run_command("traverse_latent_space.py", *arguments, cwd=workplace))
+    results = trained("W") / "results" / "inverted" / "2_0.1_0.2"
+    for code in inverted.iterdir():
+        paths = read_tensors(results / code.name / "paths_latent_codes.pt")
+        assert torch.equal(paths[0, 1:2], read_tensors(code / "latent_code_w+.pt"))
+
+
+@pytest.mark.parametrize("gan", ["stylegan2_portraits64", "pggan_portraits64"])
+def test_embedded_portraits_from_training_to_walk(gan, run_command, tmp_path):
+    missing = [file for file in (GENERATORS[gan].file, CLIP_FILES["clip_portraits64"]) if not file.is_file()]
+    if missing:
+        pytest.skip(f"not there yet: {', '.join(map(str, missing))}")
+    flags = ["--corpus=attributes", "--batch-size=2", "--max-iter=2", "--no-cuda"]
+    done(run_command("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
+    done(run_command("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
+    (experiment,) = (tmp_path / "experiments" / "complete").iterdir()
+    assert experiment.name.startswith(f"ContraCLIP_{gan}-Z-K")
+    flags = [f"--exp={experiment}", f"--pool={gan}-1", "--shift-steps=2", "--strip", "--no-cuda"]
+    done(run_command("traverse_latent_space.py", *flags, cwd=tmp_path))
+    results = experiment / "results" / f"{gan}-1" / "4_0.2_0.8"
+    dipoles = json.loads((experiment / "models" / "semantic_dipoles.json").read_text())
+    assert len(list(results.glob("*/paths_images/*/*.jpg"))) == 5 * len(dipoles)
+    assert pixels(next(results.glob("*/original_image.jpg"))).std() > 5  # it shows something

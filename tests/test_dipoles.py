@@ -1,0 +1,89 @@
+"""Corpora: the seven published ones, files of the user's own, and what is said of files that hold none."""
+
+import json
+
+import pytest
+import torch
+
+from lib.config import CORPORA
+from lib.dipoles import encode_dipoles, load_corpus
+from models.clip_encoder import load_clip
+from models.errors import UserError
+
+PAIRS = [("a happy face.", "a sad face."), ("ein müdes Gesicht", "ein waches Gesicht — 目が覚めた")]
+
+
+def test_corpora_are_the_published_ones(data):
+    published = json.loads((data / "corpora.json").read_text(encoding="utf-8"))
+    assert {name: load_corpus(name) for name in CORPORA} == {
+        name: [tuple(poles) for poles in dipoles] for name, dipoles in published.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(PAIRS),
+        json.dumps(PAIRS, indent=1, ensure_ascii=False),
+        "\ufeff" + json.dumps(PAIRS),
+        "\n".join("|".join(poles) for poles in PAIRS),
+        "\r\n".join("\t".join(poles) for poles in PAIRS),
+        "# faces\n\n" + "\n \n  # more\n".join(f"  {first} | {second} " for first, second in PAIRS) + "\n\n",
+    ],
+    ids=["json", "indented json", "byte order mark", "bars", "tabs", "comments and blanks"],
+)
+def test_file_formats(text, tmp_path):
+    (tmp_path / "faces.txt").write_text(text, encoding="utf-8", newline="")
+    assert load_corpus(tmp_path / "faces.txt") == PAIRS
+
+
+def test_bar_within_a_tabbed_line_is_text(tmp_path):
+    (tmp_path / "faces.txt").write_text("a | b\tc\n")
+    assert load_corpus(str(tmp_path / "faces.txt")) == [("a | b", "c")]
+
+
+@pytest.mark.parametrize(
+    "content, place, reason",
+    [
+        ("a|b\n\none sentence\n", ", line 3", "found 1"),
+        ("# two\na|b\na|b|c\n", ", line 3", "found 3"),
+        ("a|b\na| \n", ", line 2", "empty"),
+        ("a|b\n\ta\n", ", line 2", "empty"),
+        ("a|a \n", ", line 1", "both poles are 'a'"),
+        ('[["a", "b"],\n ["one"]]', ", line 2", "found 1"),
+        ('[["a", "b"], ["c", "d"],\n\n ["a", "b", "c"]]', ", line 3", "found 3"),
+        ('[["a", "b"],\n ["", "b"]]', ", line 2", "empty"),
+        ('[["a", "b"],\n ["b", "b"]]', ", line 2", "both poles are 'b'"),
+        ('[["a", "b"],\n ["a", 1]]', ", line 2", "two sentences"),
+        ('[["a", "b"],\n "ab"]', ", line 2", "two sentences"),
+        ('[["a", "b"],\n null]', ", line 2", "two sentences"),
+        ('[["a", "b"],\n ["a", "b"', ", line 2", "not valid JSON"),
+        ('{"faces": [["a", "b"]]}', ", line 1", "a list of pairs"),
+        (b"a|b\nm\xfcde|wach\n", "", "UTF-8"),
+        ("", "", "no dipole"),
+        ("# nothing but a comment\n", "", "no dipole"),
+        ("[]", "", "no dipole"),
+        ("[" * 100_000, "", "not a corpus"),
+        ('[["a", "\\ud800"]]', ", line 1", "cannot be printed"),
+    ],
+)
+def test_error_names_file_and_line(content, place, reason, tmp_path):
+    file = tmp_path / "faces.txt"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(UserError) as raised:
+        load_corpus(file)
+    message = str(raised.value)
+    assert message.startswith(f"{file}{place}") and reason in message and "\n" not in message
+
+
+def test_neither_corpus_nor_file(tmp_path):
+    for name in ("no_such_corpus", tmp_path):
+        with pytest.raises(UserError, match=f"{name}.*expressions3"):
+            load_corpus(name)
+
+
+def test_text_features_of_poles_stand_side_by_side(tiny_clip_file):
+    encoder = load_clip(tiny_clip_file)
+    features = encode_dipoles(PAIRS, encoder)
+    assert features.shape == (2, 2, encoder.embed_dim)
+    torch.testing.assert_close(features[1, 0], encoder.encode_text([PAIRS[1][0]])[0])

@@ -1,0 +1,466 @@
+"""What users get wrong, through the real commands: one line that says what, exit code 2, nothing new on disk."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NAME = "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces"
+PUBLISHED_COMMAND = (
+    "--gan=stylegan2_ffhq1024 --truncation=0.7 --stylegan-space=W --corpus=expressions3 "
+    "--num-latent-support-dipoles=128 --loss=contrastive --temperature=0.5 --beta=0.75 --min-shift-magnitude=0.1 "
+    "--max-shift-magnitude=0.2 --batch-size=3 --max-iter=120000 --log-freq=10--ckp-freq=100"
+)
+
+PROGRESS = ("training: ", "sampling: ", "traversing: ")
+
+# Runs each command in a process of its own, forked from one that has imported torch: that costs seconds otherwise.
+SERVER = """
+import json, os, runpy, sys, traceback
+sys.path[0] = sys.argv[1]
+import lib.pool, lib.trainer, lib.traversal, models.clip_encoder, models.load_generator
+for line in sys.stdin:
+    script, arguments, cwd, streams = json.loads(line)
+    child = os.fork()
+    if not child:
+        code = 0
+        try:
+            os.chdir(cwd)
+            for number, file in enumerate(streams, start=1):
+                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            sys.argv = [script, *arguments]
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code or 0
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def run_warm(tmp_path_factory):
+    """As run_command, without the imports' seconds."""
+    streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
+    command = [sys.executable, "-c", SERVER, str(REPOSITORY)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **pipes, env=environment, text=True) as server:
+
+        def run(script, *args, cwd):
+            order = [str(REPOSITORY / script), [*map(str, args)], str(cwd), [*map(str, streams)]]
+            server.stdin.write(json.dumps(order) + "\n")
+            server.stdin.flush()
+            code = int(server.stdout.readline())
+            return subprocess.CompletedProcess(order, code, *(stream.read_text() for stream in streams))
+
+        yield run
+        server.stdin.close()
+
+
+def contents(directory):
+    """Everything below a directory, and when files were written."""
+    return {path: path.stat().st_mtime_ns if path.is_file() else None for path in directory.rglob("*")}
+
+
+def refused_line(process, script):
+    """The one line of a command that refused; a progress bar may stand before it."""
+    lines = [line for line in process.stderr.splitlines() if line and not line.startswith(PROGRESS)]
+    assert process.returncode == 2, process.stderr
+    assert len(lines) == 1, process.stderr
+    assert lines[0].startswith(f"{script}: error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def refused(run_warm, tmp_path):
+    """refused(script, *args) -> the line that it was refused with; checks that nothing changed on disk."""
+    cwd = tmp_path / "cwd"
+    cwd.mkdir(exist_ok=True)
+
+    def run(script, *args, cwd=cwd):
+        before = contents(cwd)
+        line = refused_line(run_warm(script, *args, cwd=cwd), script)
+        assert contents(cwd) == before
+        return line
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    file = tmp_path_factory.mktemp("corpus") / "faces.txt"
+    file.write_text("a happy face | a sad face\na young face | an old face\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def train_arguments(data, tiny_clip_file, corpus):
+    """train_arguments(flag=value, ...) -> the flags of a short run, with these instead."""
+
+    def build(**changed):
+        flags = {
+            "gan": data / "stylegan2_tiny.pth", "clip_model": tiny_clip_file, "corpus": corpus, "batch_size": 2,
+            "max_iter": 2, "num_latent_support_dipoles": 4,
+        } | changed  # fmt: skip
+        return ["--no-cuda", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items())]
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def finished(run_warm, train_arguments, data, tmp_path_factory):
+    """A working directory with a trained experiment and a pool."""
+    cwd = tmp_path_factory.mktemp("finished")
+    sampling = [f"--gan={data / 'stylegan2_tiny.pth'}", "--num-samples=1", "--no-cuda"]
+    for script, arguments in (("train.py", train_arguments()), ("sample_gan.py", sampling)):
+        process = run_warm(script, *arguments, cwd=cwd)
+        assert process.returncode == 0, process.stderr
+    return cwd
+
+
+@pytest.fixture
+def workplace(finished, tmp_path):
+    """A copy of `finished` that a test may break."""
+    return shutil.copytree(finished, tmp_path / "workplace")
+
+
+@pytest.fixture
+def walk_refused(refused, workplace):
+    """walk_refused(*flags) -> the line that traverse_latent_space.py was refused with in the workplace."""
+
+    def run(*flags, exp=f"experiments/complete/{NAME}", pool="stylegan2_tiny-1"):
+        arguments = [f"--exp={exp}", f"--pool={pool}", "--no-cuda", "--shift-steps=1", *flags]
+        return refused("traverse_latent_space.py", *arguments, cwd=workplace)
+
+    return run
+
+
+# --- what the parser refuses, before torch is imported
+
+NUMBERS = {
+    "train.py": "--stylegan-layer --truncation --css-beta --lss-beta --num-latent-support-dipoles --lr --seed "
+    "--min-shift-magnitude --max-shift-magnitude --max-iter --batch-size --temperature --log-freq --ckp-freq",
+    "sample_gan.py": "--truncation --num-samples --seed",
+    "traverse_latent_space.py": "--shift-steps --eps --shift-leap --batch-size --img-size --img-quality --gif-height "
+    "--gif-fps --strip-number --strip-height",
+}
+REQUIRED = {
+    "train.py": ["--gan=g", "--corpus=c"],
+    "sample_gan.py": ["--gan=g"],
+    "traverse_latent_space.py": ["--exp=e", "--pool=p"],
+}
+MAY_BE_ZERO = {"--stylegan-layer", "--seed"}
+OUT_OF_RANGE = [
+    ("train.py", "--beta=0.24"), ("train.py", "--beta=1"), ("train.py", "--css-beta=1.5"), ("train.py", "--lss-beta=1"),
+    ("train.py", "--truncation=1.1"), ("train.py", "--max-iter=1.5"), ("train.py", "--seed=99999999999999999999"),
+    ("train.py", "--loss=mse"), ("train.py", "--stylegan-space=S+"), ("train.py", "--no-such-flag"),
+    ("sample_gan.py", "--truncation=2"), ("sample_gan.py", "--stylegan-space=W+"),
+    ("traverse_latent_space.py", "--img-quality=101"), ("traverse_latent_space.py", "--gif-fps=51"),
+]  # fmt: skip
+REFUSED = OUT_OF_RANGE + [
+    (script, f"{flag}={value}")
+    for script, flags in NUMBERS.items()
+    for flag in flags.split()
+    for value in ("-1", "0", "nan", "inf", "many", "")
+    if not (value == "0" and flag in MAY_BE_ZERO)
+]
+
+
+@pytest.mark.parametrize("script, argument", REFUSED)
+def test_parser_refuses_a_value_at_once(script, argument, run_command, tmp_path):
+    start = time.perf_counter()
+    process = run_command(script, *REQUIRED[script], argument, cwd=tmp_path)
+    seconds = time.perf_counter() - start
+    assert process.returncode == 2
+    *usage, line = process.stderr.splitlines()
+    assert usage[0].startswith("usage: ") and line.startswith(f"{script}: error: ")
+    assert argument.split("=")[0] in line and "Traceback" not in process.stderr
+    assert not list(tmp_path.iterdir())
+    assert seconds < 1
+
+
+@pytest.mark.parametrize("script", REQUIRED)
+def test_parser_names_the_flags_that_are_required(script, run_command, tmp_path):
+    process = run_command(script, cwd=tmp_path)
+    assert process.returncode == 2
+    line = process.stderr.splitlines()[-1]
+    assert all(flag.split("=")[0] in line for flag in REQUIRED[script])
+
+
+@pytest.mark.parametrize(
+    "script, arguments, named",
+    [
+        ("train.py", "--min-shift-magnitude=0.5 --max-shift-magnitude=0.4", "--min-shift-magnitude 0.5"),
+        ("train.py", "--stylegan-layer=3", "--stylegan-space=W+"),
+        ("train.py", "--exp-id=a/b", "'a/b'"),
+        ("train.py", "--gan=pggan_celebahq1024 --stylegan-space=W", "ProgGAN"),
+        ("train.py", "--gan=pggan_celebahq1024 --truncation=0.7", "ProgGAN"),
+        ("sample_gan.py", "--gan=pggan_celebahq1024 --truncation=0.7", "ProgGAN"),
+        ("traverse_latent_space.py", "--shift-leap=5 --shift-steps=4", "--shift-leap 5"),
+        ("traverse_latent_space.py", "--strip --strip-number=100 --shift-steps=90 --strip-height=1000", "strip"),
+        ("traverse_latent_space.py", "--img-size=70000", "--img-size"),
+        ("traverse_latent_space.py", "--gif --gif-height=70000", "--gif-height"),
+    ],
+)
+def test_flags_that_cannot_be_followed_are_refused_at_once(script, arguments, named, run_command, tmp_path):
+    start = time.perf_counter()
+    process = run_command(script, *REQUIRED[script], *arguments.split(), cwd=tmp_path)
+    seconds = time.perf_counter() - start
+    assert named in refused_line(process, script)
+    assert not list(tmp_path.iterdir())
+    assert seconds < 1
+
+
+def test_linear_and_styleclip_exclude_each_other(run_command, tmp_path):
+    process = run_command("train.py", *REQUIRED["train.py"], "--linear", "--styleclip", cwd=tmp_path)
+    assert process.returncode == 2
+    assert "--styleclip" in process.stderr.splitlines()[-1] and "--linear" in process.stderr.splitlines()[-1]
+
+
+# --- generators
+
+
+def test_published_command_without_the_weights_says_how_to_fetch_them(run_command, tmp_path):
+    process = run_command("train.py", *PUBLISHED_COMMAND.split(), cwd=tmp_path)
+    assert "python download.py" in refused_line(process, "train.py")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample_gan.py"])
+def test_unknown_generator_is_refused_with_the_names_that_exist(script, refused, train_arguments):
+    arguments = train_arguments(gan="stylegan3") if script == "train.py" else ["--gan=stylegan3"]
+    line = refused(script, *arguments)
+    assert "'stylegan3'" in line and "stylegan2_ffhq1024" in line and "pggan_celebahq1024" in line
+
+
+@pytest.mark.parametrize("content", [b"hello, I am a text\n", b"", b"\x80\x04."], ids=["text", "empty", "bytes"])
+def test_file_that_is_no_checkpoint_is_refused(content, refused, tmp_path):
+    (tmp_path / "gan.pth").write_bytes(content)
+    assert "gan.pth" in refused("sample_gan.py", f"--gan={tmp_path / 'gan.pth'}")
+
+
+def test_truncated_checkpoint_is_refused(data, refused, tmp_path):
+    whole = (data / "stylegan2_tiny.pth").read_bytes()
+    (tmp_path / "gan.pth").write_bytes(whole[: len(whole) // 2])
+    assert "gan.pth" in refused("sample_gan.py", f"--gan={tmp_path / 'gan.pth'}")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"weights": torch.zeros(2)}, {}, [1, 2], torch.zeros(3), {"generator": None}, {"generator": torch.zeros(2)},
+        {"generator": {}}, {"generator": {"depth": 3}}, {"generator": {1: torch.zeros(2)}},
+    ],
+    ids=["other key", "no key", "list", "tensor", "none", "tensor below", "no tensor below", "number below",
+         "number as key"],
+)  # fmt: skip
+def test_checkpoint_of_something_else_is_refused(content, refused, tmp_path):
+    torch.save(content, tmp_path / "gan.pth")
+    assert "gan.pth" in refused("sample_gan.py", f"--gan={tmp_path / 'gan.pth'}")
+
+
+@pytest.mark.parametrize("gan, key", [("stylegan2_tiny", "synthesis.layer3.noise"), ("pggan_tiny", "layer5.weight")])
+@pytest.mark.parametrize("replacement", [None, torch.zeros(7, 5, 3)], ids=["missing", "another shape"])
+def test_key_that_does_not_fit_is_named(gan, key, replacement, data, refused, tmp_path):
+    ((kind, state),) = torch.load(data / f"{gan}.pth", weights_only=True).items()
+    state = {name: tensor for name, tensor in state.items() if name != key}
+    torch.save({kind: state | ({} if replacement is None else {key: replacement})}, tmp_path / "gan.pth")
+    assert key in refused("sample_gan.py", f"--gan={tmp_path / 'gan.pth'}")
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample_gan.py"])
+def test_generator_with_weights_that_are_not_finite_is_refused(script, data, refused, train_arguments, tmp_path):
+    ((kind, state),) = torch.load(data / "stylegan2_tiny.pth", weights_only=True).items()
+    key = "synthesis.layer3.weight"
+    torch.save({kind: state | {key: torch.full_like(state[key], torch.nan)}}, tmp_path / "gan.pth")
+    gan = tmp_path / "gan.pth"
+    assert "gan.pth" in refused(script, *(train_arguments(gan=gan) if script == "train.py" else [f"--gan={gan}"]))
+
+
+def test_layer_beyond_the_last_is_refused(refused, train_arguments):
+    line = refused("train.py", *train_arguments(stylegan_space="W+", stylegan_layer=10))
+    assert "10" in line and "0 to 9" in line
+
+
+@pytest.mark.parametrize("flags", [{"stylegan_space": "W"}, {"truncation": 0.7}], ids=["space", "truncation"])
+def test_proggan_file_has_the_space_z_only_and_no_truncation(flags, data, refused, train_arguments):
+    assert "ProgGAN" in refused("train.py", *train_arguments(gan=data / "pggan_tiny.pth", **flags))
+    sampling = [f"--gan={data / 'pggan_tiny.pth'}", *(f"--{key.replace('_', '-')}={flags[key]}" for key in flags)]
+    assert "ProgGAN" in refused("sample_gan.py", *sampling)
+
+
+# --- corpora and CLIP
+
+
+def test_unknown_corpus_is_refused_with_the_names_that_exist(refused, train_arguments):
+    line = refused("train.py", *train_arguments(corpus="smiles"))
+    assert "'smiles'" in line and "expressions3" in line
+
+
+@pytest.mark.parametrize(
+    "text, named",
+    [
+        ("a | b\nonly one pole\n", "line 2"),
+        ("a | b\nc | d\ne |  \n", "line 3"),
+        ("# note\n\na | a\n", "line 3"),
+        ("a | b | c\n", "line 1"),
+        ('[["a", "b"],\n ["c", "d"]\n', "line"),
+        ('[["a", "b"],\n\n ["c"]]\n', "line 3"),
+        ('[["a", "b"],\n ["c", 4]]\n', "line 2"),
+        ('{"a": "b"}\n', "line 1"),
+        ("\n# nothing else\n", "no dipole"),
+        ("[]", "no dipole"),
+    ],
+)
+def test_broken_corpus_is_refused_by_its_line(text, named, refused, train_arguments, tmp_path):
+    (tmp_path / "broken.corpus").write_text(text)
+    line = refused("train.py", *train_arguments(corpus=tmp_path / "broken.corpus"))
+    assert "broken.corpus" in line and named in line
+
+
+def test_sentence_that_clip_cannot_read_whole_is_quoted(refused, train_arguments, tmp_path):
+    long = "a picture of " + "very " * 80 + "long face"
+    (tmp_path / "long.txt").write_text(f"a face | a hat\na short face | {long}\n")
+    assert long in refused("train.py", *train_arguments(corpus=tmp_path / "long.txt"))
+
+
+def test_unknown_clip_is_refused_with_the_names_that_exist(refused, train_arguments):
+    line = refused("train.py", *train_arguments(clip_model="ViT-Z/99"))
+    assert "'ViT-Z/99'" in line and "ViT-B/32" in line
+
+
+@pytest.mark.parametrize("content", [b"hello", b"", None], ids=["text", "empty", "other tensors"])
+def test_file_that_is_no_clip_is_refused(content, refused, train_arguments, tmp_path):
+    if content is None:
+        torch.save({"weights": torch.zeros(2)}, tmp_path / "clip.pt")
+    else:
+        (tmp_path / "clip.pt").write_bytes(content)
+    assert "clip.pt" in refused("train.py", *train_arguments(clip_model=tmp_path / "clip.pt"))
+
+
+def test_missing_clip_file_is_refused(refused, train_arguments, tmp_path):
+    assert "gone.pt" in refused("train.py", *train_arguments(clip_model=tmp_path / "gone.pt"))
+
+
+# --- the disk
+
+
+def test_name_too_long_for_the_disk_is_refused(refused, train_arguments):
+    assert "too long" in refused("train.py", *train_arguments(exp_id="x" * 300)).lower()
+
+
+@pytest.mark.parametrize("name", ["args.json", "models/checkpoint.pt", "models/latent_support_sets_init.pt"])
+@pytest.mark.parametrize("content", [b"half of i", "[]"], ids=["broken", "of another kind"])
+def test_run_whose_files_are_broken_is_refused_by_the_file(name, content, finished, refused, train_arguments, tmp_path):
+    wip = tmp_path / "cwd" / "experiments" / "wip"
+    shutil.copytree(finished / "experiments" / "complete" / NAME, wip / NAME)
+    (wip / NAME / ".lock").touch()
+    file = wip / NAME / name
+    if content == "[]" and file.suffix == ".pt":
+        torch.save([], file)
+    else:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert file.name in refused("train.py", *train_arguments())
+
+
+def test_pool_made_with_other_arguments_is_left_alone(refused, workplace, data):
+    arguments = [f"--gan={data / 'stylegan2_tiny.pth'}", "--num-samples=1", "--no-cuda", "--seed=3", "--truncation=0.5"]
+    line = refused("sample_gan.py", *arguments, cwd=workplace)
+    assert "seed is 3, was 0" in line and "truncation is 0.5, was 1.0" in line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_directory_that_cannot_be_written_is_refused(refused, train_arguments, data, tmp_path):
+    cwd = tmp_path / "cwd"
+    cwd.chmod(0o555)
+    try:
+        assert "experiments" in refused("train.py", *train_arguments())
+        assert "experiments" in refused("sample_gan.py", f"--gan={data / 'stylegan2_tiny.pth'}")
+    finally:
+        cwd.chmod(0o755)
+
+
+def test_file_in_the_place_of_the_experiments_is_refused(refused, train_arguments, data, tmp_path):
+    (tmp_path / "cwd" / "experiments").write_text("a file")
+    assert "experiments" in refused("train.py", *train_arguments())
+    assert "experiments" in refused("sample_gan.py", f"--gan={data / 'stylegan2_tiny.pth'}")
+
+
+# --- walking
+
+
+def test_walk_without_an_experiment_is_refused(walk_refused, workplace):
+    assert "experiments/none" in walk_refused(exp="experiments/none")
+    (workplace / "experiments" / "complete" / NAME / "models" / "latent_support_sets.pt").unlink()
+    assert "latent_support_sets.pt" in walk_refused()
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("args.json", '{"gan": '), ("args.json", "[]"), ("args.json", "{}"), ("args.json", None),
+        ("models/semantic_dipoles.json", "not JSON"), ("models/semantic_dipoles.json", "{}"),
+        ("models/semantic_dipoles.json", '[["a", "b"], 3]'), ("models/semantic_dipoles.json", None),
+    ],
+)  # fmt: skip
+def test_walk_of_a_broken_experiment_is_refused_by_the_file(name, content, walk_refused, workplace):
+    file = workplace / "experiments" / "complete" / NAME / name
+    file.unlink()
+    if content is not None:
+        file.write_text(content)
+    assert file.name in walk_refused()
+
+
+PATHS = {"SUPPORT_SETS": torch.ones(2, 2 * 4 * 32), "LOGGAMMA": torch.zeros(2, 1)}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"half of i", [1], {"SUPPORT_SETS": PATHS["SUPPORT_SETS"]}, PATHS | {"SUPPORT_SETS": torch.ones(2, 2 * 4 * 31)},
+        PATHS | {"SUPPORT_SETS": torch.ones(64)}, PATHS | {"SUPPORT_SETS": 3}, PATHS | {"LOGGAMMA": torch.zeros(3, 1)},
+        {"SUPPORT_SETS": torch.ones(3, 256), "LOGGAMMA": torch.zeros(3, 1)},
+        PATHS | {"SUPPORT_SETS": torch.full((2, 256), torch.nan)},
+    ],
+    ids=["corrupt", "list", "no gamma", "another dimension", "vector", "number", "another gamma", "more paths",
+         "not finite"],
+)  # fmt: skip
+def test_walk_of_weights_that_do_not_fit_is_refused_by_the_file(content, walk_refused, workplace):
+    file = workplace / "experiments" / "complete" / NAME / "models" / "latent_support_sets.pt"
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        torch.save(content, file)
+    assert file.name in walk_refused()
+
+
+def test_walk_without_a_pool_is_refused(walk_refused, workplace):
+    assert "no-such-pool" in walk_refused(pool="no-such-pool")
+    (workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / "empty").mkdir()
+    assert "empty" in walk_refused(pool="empty")
+
+
+@pytest.mark.parametrize("content", [torch.zeros(1, 48), [1], torch.full((1, 32), torch.nan), None],
+                         ids=["another generator's", "list", "not finite", "missing"])  # fmt: skip
+def test_walk_from_a_code_that_does_not_fit_is_refused_by_the_file(content, walk_refused, workplace):
+    (file,) = (workplace / "experiments" / "latent_codes").rglob("latent_code_z.pt")
+    file.unlink()
+    if content is not None:
+        torch.save(content, file)
+    assert "latent_code_z.pt" in walk_refused()
+
+
+def test_walk_in_z_from_codes_without_z_is_refused(walk_refused):
+    assert "--w-space" in walk_refused("--w-space")

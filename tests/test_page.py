@@ -1,0 +1,189 @@
+"""The gallery in a real browser, from file://, as a reader opens it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lib.rendering import Results, save_gif, save_jpeg, save_strip, write_html
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+pytestmark = pytest.mark.skipif(not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
+                                reason=f"needs {CHROMIUM} and {DRIVER}")
+FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+RIGHT, HOME, END = "\ue014", "\ue011", "\ue010"  # WebDriver's key codes
+FRAMES, START = 9, 4
+
+
+def build(folder, dipoles=2, codes=3, gifs=True, strip_frames=5):
+    """A results folder of synthetic 48 pixel frames: a disc that grows along the path, on a colour of its own."""
+    y, x = np.mgrid[-1:1:48j, -1:1:48j]
+    hashes = [f"{code + 10:040x}" for code in range(codes)]
+    for code, name in enumerate(hashes):
+        ground = np.array([200 - 40 * code, 160, 90 + 50 * code])
+        frames = np.stack([np.where((np.hypot(x, y) < 0.2 + 0.08 * i)[..., None], 240, ground) for i in range(FRAMES)])
+        frames = frames.astype(np.uint8)
+        save_jpeg(frames[START], folder / name / "original_image.jpg")
+        for k in range(dipoles):
+            for i, frame in enumerate(frames):
+                save_jpeg(frame, folder / name / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg")
+            if strip_frames:
+                save_strip(frames, folder / name / "paths_strips" / f"path_{k:03d}_strip.jpg", strip_frames, 48)
+            if gifs:
+                save_gif(frames, folder / name / "paths_strips" / f"path_{k:03d}.gif", 48, 10)
+    sentences = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(dipoles)]
+    results = Results(experiment="ContraCLIP_stylegan2-W-K2-D128-eps0.1_0.2-nonlinear_beta-0.75-contrastive_0.5-discs",
+                      pool="pool", dipoles=sentences, codes=hashes, frames_per_path=FRAMES, start=START, eps=0.15,
+                      total_length=1.2, gifs=gifs, strip_frames=strip_frames)
+    write_html(results, folder / "index.html")
+    return (folder / "index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(20)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def page(browser, address):
+    """The page, freshly opened at 1280 x 900, with the logs of earlier ones read away."""
+    resize(browser, 1280, 900)
+    browser.get_log("browser"), browser.get_log("performance")
+    browser.get(address)
+    return browser
+
+
+def resize(browser, width, height):
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+
+
+def scroll_through(browser):
+    """Scroll down in steps so that every lazy picture loads; the sources of those that did not."""
+    return browser.execute_async_script("""
+        const done = arguments[0], shown = [...document.images].filter(image => image.getClientRects().length);
+        (async () => {
+          for (const image of shown) {
+            image.scrollIntoView({behavior: "instant", block: "center"});
+            for (let i = 0; i < 40 && !image.naturalWidth; i++) await new Promise(after => setTimeout(after, 25));
+          }
+          done(shown.filter(image => !image.naturalWidth).map(image => image.src));
+        })();""")
+
+
+def shown_frames(browser, section="path_000"):
+    """The number of the frame that each card of a section shows."""
+    sources = browser.execute_script("return [...document.querySelectorAll(`#${arguments[0]} .frame`)].map(i => i.src)",
+                                     section)
+    return [int(Path(source).stem) for source in sources]
+
+
+def find(browser, selector):
+    return browser.find_element("css selector", selector)
+
+
+def complaints(browser):
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
+
+
+def requests(browser):
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+
+
+def test_every_picture_loads_and_nothing_comes_from_a_network(page):
+    assert scroll_through(page) == []
+    assert complaints(page) == []
+    urls = requests(page)
+    assert any(url.endswith(".gif") for url in urls) and any(url.endswith("_strip.jpg") for url in urls)
+    assert not [url for url in urls if not url.startswith(("file:", "data:"))]
+
+
+def test_pictures_far_below_wait_to_be_reached(browser, tmp_path):
+    address = build(tmp_path, dipoles=3, codes=24)
+    resize(browser, 375, 700)
+    browser.get(address)
+    loaded = browser.execute_script("return [...document.images].map(image => image.naturalWidth > 0)")
+    assert not any(loaded[-20:])
+
+
+def test_a_slider_moves_its_own_card_by_keyboard(page):
+    slider = find(page, ".card input")
+    assert shown_frames(page) == [START] * 3
+    slider.send_keys(RIGHT, RIGHT)
+    assert shown_frames(page) == [START + 2, START, START]
+    assert find(page, ".card output").text == "+2 · shift +0.3"
+    assert slider.get_attribute("aria-valuetext").startswith("2 steps towards “a <big> disc")
+    slider.send_keys(HOME)
+    assert shown_frames(page) == [0, START, START]
+    assert slider.get_attribute("aria-valuetext") == "4 steps towards “a small disc, 'n' 0.”"
+    slider.send_keys(*[RIGHT] * START)
+    assert find(page, ".card output").text == "start image"
+    assert scroll_through(page) == [] and complaints(page) == []
+
+
+def test_a_slider_fetches_its_path_on_first_touch(page):
+    requests(page)
+    find(page, ".card input").send_keys(RIGHT)
+    page.execute_async_script("Promise.all(document.querySelector('.card').preloaded.map(i => i.decode()))"
+                              ".then(arguments[0])")
+    assert {Path(url).stem for url in requests(page)} >= {f"{i:06d}" for i in range(FRAMES) if i != START}
+
+
+def test_move_all_moves_its_section_alone(page):
+    slider = find(page, "#path_001 .all input")
+    slider.send_keys(END)
+    assert shown_frames(page, "path_001") == [FRAMES - 1] * 3
+    assert shown_frames(page, "path_000") == [START] * 3
+    values = page.execute_script("return [...document.querySelectorAll('#path_001 .card input')].map(s => s.value)")
+    assert values == [str(FRAMES - 1)] * 3
+
+
+def test_a_click_on_a_strip_picks_that_frame(page):
+    assert scroll_through(page) == []
+    page.execute_script("document.querySelector('.strip').scrollIntoView({behavior: 'instant', block: 'center'})")
+    strip = find(page, ".strip")
+    for cell, frame in [(0, 0), (3, 6), (4, FRAMES - 1)]:
+        offset = round(strip.size["width"] * ((cell + 0.5) / 5 - 0.5))
+        webdriver.ActionChains(page).move_to_element_with_offset(strip, offset, 0).click().perform()
+        assert shown_frames(page)[0] == frame
+
+
+def test_every_slider_says_what_it_is(page):
+    labels = page.execute_script("return [...document.querySelectorAll('input')].map(s => s.ariaLabel)")
+    assert len(labels) == len(set(labels)) == 2 * (3 + 1)
+    assert all("a small disc, 'n'" in label and "a <big> disc &" in label for label in labels)
+
+
+@pytest.mark.parametrize("options", [{}, {"codes": 1}, {"dipoles": 1, "gifs": False, "strip_frames": 0}])
+def test_a_phone_never_scrolls_sideways(browser, tmp_path, options):
+    resize(browser, 375, 700)
+    browser.get(build(tmp_path, **options))
+    assert scroll_through(browser) == []
+    assert browser.execute_script("return document.documentElement.scrollWidth") == 375
+    assert complaints(browser) == []
+
+
+def test_what_was_not_made_is_not_shown(browser, tmp_path):
+    browser.get(build(tmp_path, dipoles=1, codes=1, gifs=False, strip_frames=0))
+    assert browser.find_elements("css selector", ".animation, .strip, nav, .all") == []
+    find(browser, ".card input").send_keys(RIGHT)
+    assert shown_frames(browser) == [START + 1]
+    assert complaints(browser) == []

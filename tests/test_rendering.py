@@ -1,0 +1,203 @@
+"""Frames into JPEG, strips, GIF and Markdown: the pixel rule, sizes, which frames, and what an interruption leaves."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib import rendering
+from lib.rendering import Results, save_gif, save_jpeg, save_strip, strip_indices, to_uint8
+
+
+@pytest.fixture
+def frames():
+    """(9, 32, 32, 3) uint8: a smooth picture that darkens from frame to frame."""
+    y, x = np.mgrid[0:32, 0:32]
+    base = np.stack([4 * x + 60, 4 * y + 60, 2 * (x + y) + 60], axis=-1)
+    return np.stack([base * (1 - 0.08 * i) for i in range(9)]).astype(np.uint8)
+
+
+def results(**changes):
+    """Two codes' paths for one dipole, but for the `changes`."""
+    facts = Results(experiment="exp_1", pool="pool", dipoles=[("a happy face.", "a sad face.")],
+                    codes=["c0ffee", "decade"], frames_per_path=9, start=4, eps=0.15, total_length=1.2, gifs=True,
+                    strip_frames=5)
+    return replace(facts, **changes)
+
+
+def test_pixels_follow_the_fixed_rule():
+    values = torch.tensor([-7.0, -1.0, -0.5, 0.0, 0.25, 1.0, 1.5])
+    images = values.expand(2, 3, 4, 7)
+    pixels = to_uint8(images)
+    assert pixels.dtype == np.uint8 and pixels.shape == (2, 4, 7, 3)
+    assert pixels[0, 0, :, 0].tolist() == [0, 0, 64, 128, 159, 255, 255]
+
+
+def test_every_level_survives_the_way_to_floats_and_back():
+    levels = torch.arange(256)
+    images = (levels / 127.5 - 1).expand(3, 1, 256)
+    assert to_uint8(images)[0, :, 0].tolist() == levels.tolist()
+
+
+def test_channels_move_last():
+    image = torch.stack([torch.full((2, 5), value) for value in (-1.0, 0.0, 1.0)])
+    assert to_uint8(image)[1, 3].tolist() == [0, 128, 255]
+
+
+def test_an_image_does_not_depend_on_its_neighbours():
+    dim, bright = torch.full((3, 4, 4), -0.2), torch.rand(3, 4, 4)
+    assert (to_uint8(torch.stack([dim, bright]))[0] == to_uint8(dim)).all()
+    assert to_uint8(dim).max() == 102  # a dim image stays dim: nothing stretches it
+
+
+def test_half_precision_on_a_graph_is_fine_and_nan_is_not():
+    assert to_uint8(torch.zeros(3, 2, 2, dtype=torch.half, requires_grad=True)).max() == 128
+    with pytest.raises(ValueError, match="NaN"):
+        to_uint8(torch.tensor([0.0, float("nan")]).expand(3, 1, 2))
+
+
+def test_jpeg_keeps_or_takes_a_size(frames, tmp_path):
+    save_jpeg(frames[0], tmp_path / "deep" / "as_is.jpg")
+    save_jpeg(frames[0], tmp_path / "small.jpg", size=16)
+    as_is = Image.open(tmp_path / "deep" / "as_is.jpg")
+    assert as_is.format == "JPEG" and as_is.size == (32, 32)
+    assert np.abs(np.asarray(as_is).astype(int) - frames[0]).mean() < 1.5
+    assert Image.open(tmp_path / "small.jpg").size == (16, 16)
+
+
+def test_jpeg_quality_is_passed_on(frames, tmp_path):
+    save_jpeg(frames[0], tmp_path / "good.jpg")
+    save_jpeg(frames[0], tmp_path / "poor.jpg", quality=20)
+    assert (tmp_path / "poor.jpg").stat().st_size < (tmp_path / "good.jpg").stat().st_size
+
+
+@pytest.mark.parametrize("frames_per_path", [3, 11, 21, 41])
+@pytest.mark.parametrize("count", [3, 5, 7, 9])
+def test_an_odd_strip_has_both_ends_and_the_start(frames_per_path, count):
+    shown = strip_indices(frames_per_path, count)
+    assert shown[0] == 0 and shown[-1] == frames_per_path - 1
+    assert (frames_per_path - 1) // 2 in shown
+    assert len(set(shown)) == min(count, frames_per_path)
+    assert [frames_per_path - 1 - i for i in reversed(shown)] == shown
+
+
+def test_strips_at_the_limits():
+    assert strip_indices(9, 4) == [0, 3, 5, 8]
+    assert strip_indices(9, 1) == [4]
+    assert strip_indices(3, 7) == [0, 1, 2]
+    assert strip_indices(1, 5) == [0]
+    with pytest.raises(ValueError, match="at least one"):
+        strip_indices(9, 0)
+
+
+def test_strip_shows_its_frames_in_order(frames, tmp_path):
+    save_strip(frames, tmp_path / "strip.jpg", count=3, height=16)
+    strip = np.asarray(Image.open(tmp_path / "strip.jpg")).astype(int)
+    assert strip.shape == (16, 48, 3)
+    for position, i in enumerate([0, 4, 8]):
+        assert abs(strip[:, 16 * position:16 * (position + 1)].mean() - frames[i].mean()) < 2
+
+
+def test_a_strip_wider_than_jpeg_allows_is_refused(frames, tmp_path):
+    with pytest.raises(ValueError, match="fewer frames"):
+        save_strip(frames, tmp_path / "strip.jpg", count=9, height=8192)
+    assert not list(tmp_path.iterdir())
+
+
+def gif_frames(path):
+    """Its frames as RGB arrays, and the durations in milliseconds."""
+    with Image.open(path) as gif:
+        pictures = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            pictures.append((np.asarray(gif.convert("RGB")).astype(int), gif.info["duration"]))
+        return *zip(*pictures), gif.info.get("loop")
+
+
+def test_gif_goes_there_and_back_for_ever(frames, tmp_path):
+    save_gif(frames, tmp_path / "path.gif", height=32, fps=20)
+    pictures, durations, loop = gif_frames(tmp_path / "path.gif")
+    order = [0, 1, 2, 3, 4, 5, 6, 7, 8, 7, 6, 5, 4, 3, 2, 1]
+    assert len(pictures) == len(order) and set(durations) == {50} and loop == 0
+    for picture, i in zip(pictures, order):
+        assert np.abs(picture - frames[i]).mean() < 5
+
+
+def test_gif_takes_a_height_and_stays_within_what_browsers_play(frames, tmp_path):
+    save_gif(frames[:, :, :16], tmp_path / "fast.gif", height=64, fps=1000)
+    pictures, durations, _ = gif_frames(tmp_path / "fast.gif")
+    assert pictures[0].shape == (64, 32, 3) and set(durations) == {20}
+
+
+def test_gif_of_one_frame(frames, tmp_path):
+    save_gif(frames[:1], tmp_path / "one.gif", height=32, fps=10)
+    assert Image.open(tmp_path / "one.gif").n_frames == 1
+
+
+@pytest.mark.parametrize("write", [
+    lambda frames, path: save_jpeg(frames[0], path),
+    lambda frames, path: save_strip(frames, path, count=3, height=16),
+    lambda frames, path: save_gif(frames, path, height=32, fps=10),
+])
+@pytest.mark.parametrize("before", [None, b"an earlier, whole file"])
+def test_an_interrupted_write_leaves_what_was_there(write, before, frames, tmp_path, monkeypatch):
+    def interrupted(self, file, *args, **kwargs):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    target = tmp_path / "target"
+    if before:
+        target.write_bytes(before)
+    monkeypatch.setattr(Image.Image, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write(frames, target)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_markdown_has_a_table_per_path(tmp_path):
+    facts = results(dipoles=[("a happy face.", "a sad face."), ("day", "night")])
+    rendering.write_markdown(facts, tmp_path / "results.md")
+    rendering.write_strips_markdown(facts, tmp_path / "results_strips.md")
+    animations, strips = ((tmp_path / name).read_text("utf-8") for name in ("results.md", "results_strips.md"))
+    for page in (animations, strips):
+        assert "# exp\\_1\n" in page and "## a sad face. → a happy face.\n" in page and "## night → day\n" in page
+        assert page.count("c0ffee/original_image.jpg") == page.count("decade/original_image.jpg") == 2
+    assert 'src="decade/paths_strips/path_001.gif"' in animations and "_strip.jpg" not in animations
+    assert 'src="decade/paths_strips/path_001_strip.jpg"' in strips and ".gif" not in strips
+
+
+def test_markdown_does_not_link_to_what_was_not_made(tmp_path):
+    facts = results(gifs=False, strip_frames=0)
+    rendering.write_markdown(facts, tmp_path / "results.md")
+    rendering.write_strips_markdown(facts, tmp_path / "results_strips.md")
+    for page in tmp_path.iterdir():
+        assert "paths_strips" not in page.read_text("utf-8")
+
+
+def test_sentences_are_text_in_markdown(tmp_path):
+    hostile = "<script>x</script> a|b *c* _d_ [e](f) `g` & Größe\n# 寒い"
+    rendering.write_markdown(results(dipoles=[(hostile, "plain")]), tmp_path / "results.md")
+    heading = r"## plain → &lt;script&gt;x&lt;/script&gt; a\|b \*c\* \_d\_ \[e\](f) \`g\` &amp; Größe \# 寒い"
+    assert heading in (tmp_path / "results.md").read_text("utf-8").splitlines()
+
+
+def test_sentences_are_text_in_html(tmp_path):
+    hostile = "<script>x</script> \"quoted\" 'n' & Größe"
+    rendering.write_html(results(dipoles=[(hostile, "plain")], experiment="<b>", pool="<i>"), tmp_path / "index.html")
+    page = (tmp_path / "index.html").read_text("utf-8")
+    assert "<script>x" not in page and "<b>" not in page and "<i>" not in page and '"quoted"' not in page
+    assert "&lt;script&gt;x&lt;/script&gt; &quot;quoted&quot; &#x27;n&#x27; &amp; Größe" in page
+    assert "<title>&lt;b&gt;</title>" in page
+
+
+@pytest.mark.parametrize("first, second, parts", [
+    ("a face with open eyes.", "a face with closed eyes.", ("a face with", "closed", "open", "eyes.")),
+    ("a face with glasses", "a face", ("a", "face", "face with glasses", "")),
+    ("a happy face", "face", ("", "face", "a happy face", "")),
+    ("day", "night", ("", "night", "day", "")),
+    ("same words", "same words", ("same", "words", "words", "")),
+])
+def test_where_sentences_differ(first, second, parts):
+    assert rendering._contrast(first, second) == parts

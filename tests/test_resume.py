@@ -1,0 +1,222 @@
+"""Runs that are killed, interrupted, disturbed or begun twice: what is left of them, and how they go on."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NAME = "ContraCLIP_stylegan2_tiny-W-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-contrastive_0.5-faces"
+WIP, COMPLETE = Path("experiments", "wip", NAME), Path("experiments", "complete", NAME)
+
+
+@pytest.fixture(scope="module")
+def arguments(data, tiny_clip_file, tmp_path_factory):
+    """Of a run whose checkpoints fall between its entries of stats.json."""
+    corpus = tmp_path_factory.mktemp("corpus") / "faces.txt"
+    corpus.write_text("a happy face | a sad face\na young face | an old face\n")
+    return [
+        f"--gan={data / 'stylegan2_tiny.pth'}", f"--clip-model={tiny_clip_file}", f"--corpus={corpus}",
+        "--stylegan-space=W", "--loss=contrastive", "--temperature=0.5", "--lr=0.02", "--batch-size=2", "--no-cuda",
+        "--num-latent-support-dipoles=4", "--max-iter=60", "--log-freq=5", "--ckp-freq=7",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(arguments, run_command, tmp_path_factory):
+    """The working directory of the run that nothing disturbed."""
+    cwd = tmp_path_factory.mktemp("uninterrupted")
+    process = run_command("train.py", *arguments, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return cwd
+
+
+class Training:
+    """A train.py that goes on beside the test; killed at the end of the block if it still runs."""
+
+    def __init__(self, cwd, arguments):
+        self.cwd, self.output = cwd, cwd.with_name(cwd.name + ".out")
+        command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
+        with open(self.output, "w") as output:
+            self.process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
+                                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def wait_for_checkpoint(self, newer_than=0):
+        file = self.cwd / WIP / "models" / "checkpoint.pt"
+        deadline = time.monotonic() + 90
+        while not file.exists() or file.stat().st_mtime_ns <= newer_than:
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        return file.stat().st_mtime_ns
+
+    def end(self, number=None):
+        """Exit code, after a signal if one is given."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=90)
+
+
+def contents(directory):
+    return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def load(file):
+    return torch.load(file, weights_only=True)
+
+
+def assert_same_end(cwd, uninterrupted):
+    assert not (cwd / WIP).exists()
+    expected = load(uninterrupted / COMPLETE / "models" / "latent_support_sets.pt")
+    found = load(cwd / COMPLETE / "models" / "latent_support_sets.pt")
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    assert (cwd / COMPLETE / "stats.json").read_text() == (uninterrupted / COMPLETE / "stats.json").read_text()
+
+
+def finish(cwd, arguments, run_command, **options):
+    process = run_command("train.py", *arguments, cwd=cwd, **options)
+    assert process.returncode == 0, process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def interrupt(cwd, arguments, number):
+    """A run that got a signal after its first checkpoint: exit code, output."""
+    with Training(cwd, arguments) as training:
+        training.wait_for_checkpoint()
+        code = training.end(number)
+    return code, training.output.read_text()
+
+
+@pytest.fixture(scope="module")
+def ctrl_c(arguments, tmp_path_factory):
+    """(working directory, exit code, output) of a run that began in an empty directory of its name."""
+    cwd = tmp_path_factory.mktemp("ctrl_c")
+    (cwd / WIP).mkdir(parents=True)
+    return cwd, *interrupt(cwd, arguments, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def terminated(arguments, tmp_path_factory):
+    """(working directory, exit code, output)"""
+    cwd = tmp_path_factory.mktemp("terminated")
+    return cwd, *interrupt(cwd, arguments, signal.SIGTERM)
+
+
+def test_run_that_was_killed_again_and_again_ends_as_if_it_never_was(arguments, uninterrupted, run_command, tmp_path):
+    delays = random.Random(0)
+    written, iterations = 0, []
+    for _ in range(3):
+        with Training(tmp_path, arguments) as training:
+            written = training.wait_for_checkpoint(newer_than=written)
+            time.sleep(delays.uniform(0, 0.1))
+            assert training.end(signal.SIGKILL) == -signal.SIGKILL
+        iterations.append(load(tmp_path / WIP / "models" / "checkpoint.pt")["iteration"])
+        written = (tmp_path / WIP / "models" / "checkpoint.pt").stat().st_mtime_ns
+    assert 0 < iterations[0] < iterations[1] < iterations[2] < 60  # it went on, and did not begin anew
+    finish(tmp_path, arguments, run_command)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("way, code", [("ctrl_c", 130), ("terminated", 143)])
+def test_stopping_writes_a_checkpoint_and_says_so_in_one_line(way, code, request):
+    cwd, found, output = request.getfixturevalue(way)
+    assert found == code
+    said = [line for line in output.splitlines() if line and "training:" not in line]
+    assert len(said) == 1 and "checkpoint.pt" in said[0], output
+    state = load(cwd / WIP / "models" / "checkpoint.pt")
+    assert 7 <= state["iteration"] < 60
+    assert len(json.loads((cwd / WIP / "stats.json").read_text())) == state["iteration"] // 5
+    assert not (cwd / COMPLETE).exists()
+
+
+def test_run_in_a_once_empty_directory_goes_on_after_ctrl_c_beside_a_stale_partial_file(
+    arguments, ctrl_c, uninterrupted, run_command, tmp_path
+):
+    shutil.copytree(ctrl_c[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / WIP / "models" / ".checkpoint.pt.1.partial").write_bytes(b"half")
+    finish(tmp_path, arguments, run_command)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_run_goes_on_with_another_checkpoint_interval_and_device_flag(
+    arguments, terminated, uninterrupted, run_command, tmp_path
+):
+    shutil.copytree(terminated[0], tmp_path, dirs_exist_ok=True)
+    changed = [flag for flag in arguments if flag != "--no-cuda"] + ["--cuda", "--ckp-freq=11"]
+    finish(tmp_path, changed, run_command, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_other_arguments_in_the_same_directory_are_named_and_change_nothing(arguments, terminated, run_command):
+    cwd = terminated[0]
+    before = contents(cwd)
+    process = run_command("train.py", *arguments, "--lr=0.5", "--batch-size=3", "--max-iter=9", cwd=cwd)
+    assert process.returncode == 2
+    (line,) = process.stderr.splitlines()
+    assert "lr is 0.5, was 0.02" in line and "batch_size is 3, was 2" in line and "max_iter is 9, was 60" in line
+    assert "log_freq" not in line and contents(cwd) == before
+
+
+def test_second_process_is_turned_away_and_the_first_goes_on(arguments, uninterrupted, run_command, tmp_path):
+    with Training(tmp_path, arguments) as first:
+        first.wait_for_checkpoint()
+        first.process.send_signal(signal.SIGSTOP)  # holds it, so that it cannot end before the second comes
+        before = contents(tmp_path)
+        second = run_command("train.py", *arguments, cwd=tmp_path)
+        assert second.returncode == 2
+        (line,) = second.stderr.splitlines()
+        assert "another process" in line and NAME in line
+        assert contents(tmp_path) == before
+        assert first.end(signal.SIGCONT) == 0
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def before_its_settings_were_written(wip):
+    for file in ("args.json", "command.sh", "stats.json", "models/checkpoint.pt", "models/latent_support_sets.pt"):
+        (wip / file).unlink()
+
+
+def before_its_paths_were_saved(wip):
+    (wip / "models" / "latent_support_sets.pt").unlink()
+
+
+def before_it_was_moved(wip):
+    (wip / ".lock").touch()
+
+
+@pytest.mark.parametrize(
+    "killed", [before_its_settings_were_written, before_its_paths_were_saved, before_it_was_moved]
+)
+def test_run_is_finished_from_what_a_kill_left(killed, arguments, uninterrupted, run_command, tmp_path):
+    shutil.copytree(uninterrupted / COMPLETE, tmp_path / WIP)
+    killed(tmp_path / WIP)
+    finish(tmp_path, arguments, run_command)
+    assert_same_end(tmp_path, uninterrupted)
+    assert not list((tmp_path / COMPLETE).rglob(".lock"))
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(arguments, run_command, tmp_path):
+    process = run_command("train.py", *arguments, "--lr=1e30", "--ckp-freq=1", cwd=tmp_path)
+    assert process.returncode == 2
+    said = [line for line in process.stderr.splitlines() if line and not line.startswith("training:")]
+    assert len(said) == 1 and "not finite" in said[0] and "checkpoint.pt" in said[0]
+    state = load(tmp_path / WIP / "models" / "checkpoint.pt")
+    assert state["iteration"] >= 1
+    assert all(tensor.isfinite().all() for tensor in state["support_sets"].values())
+    assert not (tmp_path / COMPLETE).exists()
