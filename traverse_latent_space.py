@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from lib.command_line import Formatter, add_device_arguments, choose_device, number, positive_float, positive_int, run
+from lib.command_line import (
+    Formatter,
+    add_device_arguments,
+    choose_device,
+    number,
+    pixels,
+    positive_float,
+    positive_int,
+    run,
+)
 from models.errors import UserError
 
 # Flags that decide nothing about what the pictures show.
@@ -33,14 +42,14 @@ def parser():
 
     g = p.add_argument_group("pictures")
     g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: those of a path)")
-    g.add_argument("--img-size", type=positive_int, metavar="PX", help="of the saved images (default: the generator's)")
+    g.add_argument("--img-size", type=pixels, metavar="PX", help="of the saved images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, 1, 95), default=95, metavar="Q", help="JPEG quality, 1 to 95")
     g.add_argument("--gif", action="store_true", help="make an animation of each path")
-    g.add_argument("--gif-height", type=positive_int, default=256, metavar="PX", help="height of animations")
+    g.add_argument("--gif-height", type=pixels, default=256, metavar="PX", help="height of animations")
     g.add_argument("--gif-fps", type=number(int, 1, 50), default=30, metavar="FPS", help="frames a second, up to 50")
     g.add_argument("--strip", action="store_true", help="make a strip of each path, images side by side")
     g.add_argument("--strip-number", type=positive_int, default=9, metavar="N", help="images a strip")
-    g.add_argument("--strip-height", type=positive_int, default=256, metavar="PX", help="height of strips")
+    g.add_argument("--strip-height", type=pixels, default=256, metavar="PX", help="height of strips")
     add_device_arguments(p)
     return p
 
@@ -49,8 +58,9 @@ def check(args):
     """Refuse what contradicts itself, before anything is loaded."""
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
-    if args.strip and args.strip_number * args.strip_height > 65_500:
-        raise UserError(f"a strip of {args.strip_number} images of {args.strip_height} px is wider than a JPEG can be "
+    frames = 2 * (args.shift_steps // args.shift_leap) + 1
+    if args.strip and min(args.strip_number, frames) * args.strip_height > 65_500:
+        raise UserError(f"a strip of so many images of {args.strip_height} px is wider than a JPEG can be "
                         "(65,500 px): lower --strip-number or --strip-height")
 
 
@@ -96,8 +106,11 @@ def main(arguments):
 def write_pages(results, args, dipoles, codes, length):
     """The Markdown pages and the gallery, beside the codes' directories."""
     from lib import rendering, traversal
+    from lib.files import read_json
 
+    made = [read_json(results / code / "settings.json") for code in codes]
     shown = len(traversal.frame_indices(args.shift_steps, args.shift_leap))
+    strips = {min(settings["strip_number"], shown) if settings["strip"] else 0 for settings in made}
     pages = rendering.Results(
         experiment=Path(args.exp).resolve().name,
         pool=results.parent.name,
@@ -107,8 +120,8 @@ def write_pages(results, args, dipoles, codes, length):
         start=shown // 2,
         eps=args.eps * args.shift_leap,
         total_length=length,
-        gifs=args.gif,
-        strip_frames=min(args.strip_number, shown) if args.strip else 0,
+        gifs=all(settings["gif"] for settings in made),
+        strip_frames=strips.pop() if len(strips) == 1 else 0,
     )
     rendering.write_markdown(pages, results / "results.md")
     rendering.write_strips_markdown(pages, results / "results_strips.md")

@@ -40,6 +40,7 @@ def number(kind, low=None, high=None, open_low=False, open_high=False):
 
 
 positive_int = number(int, low=1)
+pixels = number(int, low=1, high=8192)
 positive_float = number(float, low=0, open_low=True)
 seed = number(int, low=0, high=2**31 - 1)
 

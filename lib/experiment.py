@@ -23,6 +23,9 @@ from models.errors import UserError
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
 FREE_SETTINGS = {"cuda", "ckp_freq"}
+# What a trained experiment's args.json must have.
+NEEDED = {"gan", "stylegan_space", "stylegan_layer", "truncation"}
+LONGEST_NAME = 255  # bytes, on common file systems
 # What args.json has besides settings.
 FACTS = {"jung_radius"}
 
@@ -53,6 +56,8 @@ class Experiment:
     def __init__(self, name, settings):
         """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
         self.name, self.settings = name, settings
+        if len(name.encode()) > LONGEST_NAME:
+            raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id")
         self._check_settings()
 
     @property
@@ -76,6 +81,8 @@ class Experiment:
         if not file.is_file():
             return
         before = read_json(file)
+        if not isinstance(before, dict):
+            raise UserError(f"{file} holds no arguments: remove {self.directory} to begin anew")
         named = (before.keys() | self.settings.keys()) - FREE_SETTINGS - FACTS
         differing = sorted(key for key in named if before.get(key) != self.settings.get(key))
         if differing:
@@ -86,7 +93,7 @@ class Experiment:
     def claimed(self):
         """The directory, made where it is not there, with every other process kept out of it.
 
-        Raises UserError where another process has it. Leaves no directory behind if nothing was begun in it.
+        Raises UserError where another process has it. Leaves no directory behind if it has no checkpoint yet.
         """
         directory = WIP / self.name
         directory.mkdir(parents=True, exist_ok=True)
@@ -98,9 +105,11 @@ class Experiment:
             try:
                 if self.complete:
                     raise UserError(f"{COMPLETE / self.name} was completed by another process just now")
+                for stale in directory.rglob(".*.partial"):  # left by a process that was killed
+                    stale.unlink()
                 yield
             finally:
-                if directory.exists() and not (directory / "args.json").is_file():
+                if directory.exists() and not self.checkpoint.exists():
                     shutil.rmtree(directory)
 
     def begin(self, dipoles, facts):
@@ -117,6 +126,10 @@ class Experiment:
         (WIP / self.name).rename(COMPLETE / self.name)
 
 
+def _is_dipole(poles):
+    return isinstance(poles, list) and len(poles) == 2 and all(isinstance(pole, str) for pole in poles)
+
+
 def open_trained(directory):
     """What a trained, or training, experiment says of itself: (args, dipoles, file of its support sets).
 
@@ -126,7 +139,12 @@ def open_trained(directory):
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory: --exp is an experiment's, as under {COMPLETE}")
     args = read_json(directory / "args.json")
-    dipoles = read_json(directory / "models" / "semantic_dipoles.json")
+    if not isinstance(args, dict) or not NEEDED <= args.keys():
+        raise UserError(f"{directory / 'args.json'} lacks some of {', '.join(sorted(NEEDED))}: it is no experiment's")
+    file = directory / "models" / "semantic_dipoles.json"
+    dipoles = read_json(file)
+    if not isinstance(dipoles, list) or not all(_is_dipole(poles) for poles in dipoles):
+        raise UserError(f"{file} is no list of pairs of sentences")
     weights = directory / "models" / "latent_support_sets.pt"
     if not weights.is_file():
         raise UserError(f"{weights} is missing: the experiment has not ended, run its command.sh again")

@@ -92,5 +92,7 @@ def read_code(directory, space, w_space=False):
     if not isinstance(code, torch.Tensor) or tuple(code.shape) != shape:
         found = tuple(code.shape) if isinstance(code, torch.Tensor) else type(code).__name__
         raise UserError(f"{file} has shape {found}, expected {shape}: it is another generator's")
+    if not code.isfinite().all():
+        raise UserError(f"{file} is not finite: make the pool again")
     code = code.float().to(next(generator.parameters()).device)
     return code if w_space else space.codes_of(code)

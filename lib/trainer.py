@@ -19,6 +19,7 @@ from lib.support_sets import LatentSupportSets
 from models.errors import UserError
 from models.tensor_files import load_tensors
 
+CHECKPOINT_KEYS = {"iteration", "support_sets", "optimizer", "stats", "losses"}
 DECAY_AFTER = 0.9  # of all iterations; then the learning rate is a tenth
 
 
@@ -89,6 +90,8 @@ class Run:
 
     def load(self, path, device):
         state = load_tensors(path, device)
+        if not isinstance(state, dict) or not CHECKPOINT_KEYS <= state.keys():
+            raise UserError(f"{path} is no checkpoint: remove it to begin anew")
         self.support_sets.load_state_dict(state["support_sets"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
@@ -96,7 +99,8 @@ class Run:
 
 def _not_finite(what, iteration, checkpoint):
     kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
-    return f"{what} not finite at iteration {iteration + 1}; {kept}: lower --lr, or raise --temperature"
+    advice = "try a lower --lr or a higher --temperature, with another --exp-id"
+    return f"{what} not finite at iteration {iteration + 1}; {kept}: {advice}"
 
 
 def learning_rate(iteration, max_iter, lr):
@@ -129,7 +133,6 @@ def train(
         run.load(experiment.checkpoint, device)
     num_paths = support_sets.num_paths
     bar = tqdm(initial=run.iteration, total=max_iter, desc="training", unit="it", dynamic_ncols=True)
-    saved = run.iteration
     with bar:
         while run.iteration < max_iter and stop.signal is None:
             rate = learning_rate(run.iteration, max_iter, lr)
@@ -151,17 +154,15 @@ def train(
                 bar.set_postfix(loss=f"{run.stats[run.iteration]['loss']:.4f}", refresh=False)
                 run.losses = []
             if run.iteration % ckp_freq == 0:
-                saved = checkpoint(run, experiment)
-    if run.iteration != saved or run.iteration == max_iter:
-        checkpoint(run, experiment)
+                checkpoint(run, experiment)
+    checkpoint(run, experiment)
     return run.iteration == max_iter
 
 
 def checkpoint(run, experiment):
-    """Save the run, and the statistics up to it. Returns the iteration saved."""
+    """Save the run, and the statistics up to it."""
     run.save(experiment.checkpoint)
     write_json(run.stats, experiment.directory / "stats.json")
-    return run.iteration
 
 
 def prepare(experiment, space, dipoles, num_dipoles, beta, device, seed):

@@ -64,29 +64,43 @@ def write_path(directory, k, frames, pictures):
         rendering.save_gif(frames, strips / f"path_{k:03d}.gif", pictures["gif_height"], pictures["gif_fps"])
 
 
+def kept_and_wanted(made, settings):
+    """The settings asked for, and those of the animations and strips that were made of the same frames before."""
+    extras = [key for key in settings if key.startswith(("gif", "strip"))]
+    if any(made.get(key) != settings[key] for key in settings.keys() - extras):
+        return settings
+    kept = {key: made[key] for key in extras if key in made and not settings[key.split("_")[0]]}
+    return settings | kept
+
+
 def traverse(space, support_sets, sources, results, settings, w_space=False, batch_size=None):
     """Walk all paths from the codes of a pool and write them below `results`; yields after each path of each code.
 
     sources: the codes' directories. settings: {flag: value} of all that decides what is made. A code's directory
-    appears whole or not at all, and one that was made with the same settings is left as it is.
+    appears whole or not at all. One that has all of it is left as it is; one that lacks something is made again, with
+    the animations and strips that it had.
     """
     shown = frame_indices(settings["shift_steps"], settings["shift_leap"])
     for source in sources:
         target, partial = results / source.name, results / f".{source.name}.partial"
-        if (target / "settings.json").is_file() and read_json(target / "settings.json") == settings:
-            yield from range(support_sets.num_paths)
-            continue
+        wanted = settings
+        if (target / "settings.json").is_file():
+            made = read_json(target / "settings.json")
+            wanted = kept_and_wanted(made, settings)
+            if made == wanted:
+                yield from range(support_sets.num_paths)
+                continue
         code = read_code(source, space, w_space)
         paths = trace(space, support_sets, code, settings["shift_steps"], settings["eps"])[0][:, shown]
         shutil.rmtree(partial, ignore_errors=True)
         for k, path in enumerate(paths):
             frames = render(space, path, batch_size or len(path))
-            write_path(partial, k, frames, settings)
+            write_path(partial, k, frames, wanted)
             yield
         original = frames[len(frames) // 2]  # every path starts there
-        rendering.save_jpeg(original, partial / "original_image.jpg", settings["img_size"], settings["img_quality"])
+        rendering.save_jpeg(original, partial / "original_image.jpg", wanted["img_size"], wanted["img_quality"])
         save_tensors(paths.cpu().clone(), partial / "paths_latent_codes.pt")
-        write_json(settings, partial / "settings.json")
+        write_json(wanted, partial / "settings.json")
         if target.exists():
             shutil.rmtree(target)
         partial.rename(target)

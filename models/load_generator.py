@@ -77,6 +77,9 @@ def _build(state, file):
         odd = next(key for key, shape in shapes.items() if key.endswith("weight") and len(shape) < 2)
         raise UserError(f"{file} is no {network.__name__}: its {odd} has shape {shapes[odd]}") from None
     _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
+    broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
+    if broken:
+        raise UserError(f"{file} is broken: {broken} is not finite")
     generator.load_state_dict(state, assign=True)
     return generator
 

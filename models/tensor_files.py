@@ -1,5 +1,6 @@
 """Files of tensors from anyone: nothing but tensors and plain containers is read out of them."""
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ def load_tensors(path, device="cpu"):
     if not Path(path).is_file():
         raise UserError(f"{path} is missing")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd files before it fails on them
+            return torch.load(path, map_location=device, weights_only=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file fails in any way: unpickling, a missing record, a wrong type
