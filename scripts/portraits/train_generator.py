@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from lib.files import save_tensors
+from models.clip_encoder import load_clip
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from models.tensor_files import load_tensors
@@ -25,6 +26,7 @@ from scripts.portraits import world
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels
 MAPPING_WIDTHS = [world.Z_DIM, 128, 128, world.Z_DIM]
 GROWTH = {16: 0.15, 32: 0.4, 64: 1.0}  # images of this resolution until that share of all images
+FEATURE_WEIGHT = 0.3  # makes the loss on features about as large as the one on pixels
 EMA_HALF_LIFE = 5_000  # images
 
 
@@ -46,6 +48,33 @@ def fit_loss(images, targets):
         loss = loss + difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
         difference = F.avg_pool2d(difference, 2)
     return loss
+
+
+class FeatureLoss(torch.nn.Module):
+    """How far two images are in what the portraits' CLIP sees: mean absolute difference of its activations at 32, 16, 8
+    and 4 pixels, each relative to their mean size. It weighs an eye or a mouth more than the few pixels it has do."""
+
+    def __init__(self, file):
+        super().__init__()
+        encoder = load_clip(file)
+        self.visual = encoder.model.visual
+        self.register_buffer("mean", encoder.mean)
+        self.register_buffer("deviation", encoder.deviation)
+
+    def activations(self, images):
+        net, x = self.visual, (images - self.mean) / self.deviation
+        x = net.relu2(net.bn2(net.conv2(net.relu1(net.bn1(net.conv1(x))))))
+        yield x
+        x = net.avgpool(net.relu3(net.bn3(net.conv3(x))))
+        for layer in (net.layer1, net.layer2, net.layer3):
+            x = layer(x)
+            yield x
+
+    def forward(self, images, targets):
+        with torch.no_grad():
+            wanted = list(self.activations(targets))
+        pairs = zip(self.activations(images), wanted)
+        return sum((found - target).abs().mean() / target.abs().mean() for found, target in pairs)
 
 
 def parameter_groups(generator, rate):
@@ -85,7 +114,7 @@ def finish(generator):
     return {"generator_smooth": world.halved(generator.state_dict())}
 
 
-def train(kind, work, total, batch, rate, pair_count):
+def train(kind, work, total, batch, rate, pair_count, clip_file):
     """Fit for `total` images and return the averaged generator; checkpoints in `work` are resumed."""
     z, targets = world.load_pairs(work, pair_count)
     torch.manual_seed(0)
@@ -105,10 +134,14 @@ def train(kind, work, total, batch, rate, pair_count):
         optimizer.load_state_dict(saved["optimizer"])
         done = saved["done"]
 
+    feature_loss = FeatureLoss(clip_file)
+
     @torch.compile(dynamic=False)
     def loss_of(codes, images, resolution):
         images = F.avg_pool2d(images, world.RESOLUTION // resolution)
-        return fit_loss(images_of(generator, codes, resolution), images)
+        found = images_of(generator, codes, resolution)
+        loss = fit_loss(found, images)
+        return loss + FEATURE_WEIGHT * feature_loss(found, images) if resolution == world.RESOLUTION else loss
 
     bar, mean = tqdm(initial=done, total=total, desc=kind, unit="img", mininterval=2), None
     while done < total:
@@ -140,6 +173,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("stylegan2", "pggan"))
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
+    parser.add_argument("--clip", default="clip_portraits64", help="whose features 64 px images are compared by")
     parser.add_argument("--images", type=int, default=400_000, help="images to fit")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
     parser.add_argument("--batch-size", type=int, default=32)
@@ -148,7 +182,7 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
-    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs)
+    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs, args.clip)
 
 
 if __name__ == "__main__":
