@@ -232,6 +232,18 @@ class Learner(nn.Module):
 LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 30.0, "text factors": 2.0}
 
 
+@torch.no_grad()
+def match_norms(learner, data, vocabulary):
+    """Scale the image projection so that image features are on average as long as text features. Their length is free,
+    since training normalises them, but warping compares distances between the two."""
+    batch = draw_batch(data, vocabulary, 256, seed=1, iteration=0)
+    clip_model = learner.clip.eval()
+    lengths = [features.norm(dim=1).mean() for features in
+               (clip_model.encode_text(batch["tokens"]), clip_model.encode_image(batch["images"]))]
+    for parameter in clip_model.visual.attnpool.c_proj.parameters():
+        parameter.mul_(lengths[0] / lengths[1])
+
+
 def released(learner, vocabulary):
     """The CLIP's state dict as CLIP's own files are laid out: half precision, 77 positions, 49408 tokens."""
     state = {name: value.detach().clone() for name, value in learner.clip.state_dict().items()}
@@ -368,6 +380,7 @@ if __name__ == "__main__":
         data = portraits(args.work, args.portraits, args.seed)
         minutes = args.minutes or (None if args.iterations else 20)
         learner = train(data, vocabulary, args.work, args.batch, args.rate, args.iterations, minutes, args.seed)
+        match_norms(learner, data, vocabulary)
         save_tensors(released(learner, vocabulary), output)
     right, alignment = evaluate(str(output), args.seed)
     report(right, alignment)
