@@ -1,6 +1,6 @@
 """Measure what the paths of an experiment on the portraits change.
 
-    python -m scripts.portraits.measure_paths EXP_DIR --eps 0.2 --shift-steps 20
+    python -m scripts.portraits.measure_paths EXP_DIR --eps 0.1 --shift-steps 15
 
 Walks each path from 32 fresh codes, reads the factors off both ends, and prints how far each factor moved from the end
 of negative shifts to that of positive ones, in units of its range and averaged over the codes.
@@ -56,8 +56,8 @@ def report(dipoles, moved):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp", metavar="EXP_DIR", help="an experiment on the corpus `attributes`")
-    parser.add_argument("--shift-steps", type=int, default=20, help="steps in either sense (default: the demo's)")
-    parser.add_argument("--eps", type=float, default=0.2, help="length of a step (default: the demo's)")
+    parser.add_argument("--shift-steps", type=int, default=15, help="steps in either sense (default: the demo's)")
+    parser.add_argument("--eps", type=float, default=0.1, help="length of a step (default: the demo's)")
     args = parser.parse_args()
     report(*movements(args.exp, args.shift_steps, args.eps))
 
