@@ -20,7 +20,7 @@ def parser():
     p.add_argument("--gan", "--gan-type", dest="gan", required=True,
                    help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
     p.add_argument("--stylegan-space", default="Z", choices=("Z", "W"),
-                   help="StyleGAN2: which code the image is named after; Z, W and W+ are all written")
+                   help="StyleGAN2: which code the image is named after; Z, W and W+ are written")
     p.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W; 1 is none")
     p.add_argument("--num-samples", type=positive_int, default=4, metavar="N", help="codes")

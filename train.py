@@ -21,8 +21,8 @@ from models.registry import GENERATORS, generator_kind
 EXAMPLE = """
 example, on the embedded portraits:
   python train.py --gan=stylegan2_portraits64 --stylegan-space=W --corpus=attributes \\
-      --num-latent-support-dipoles=32 --loss=contrastive --temperature=0.1 --lr=0.02 \\
-      --min-shift-magnitude=0.5 --max-shift-magnitude=1.0 --batch-size=16 --max-iter=300
+      --num-latent-support-dipoles=32 --lss-beta=0.5 --loss=contrastive --temperature=0.1 --lr=0.02 \\
+      --truncation=0.7 --min-shift-magnitude=0.4 --max-shift-magnitude=0.8 --batch-size=18 --max-iter=200
 
 The run lies in experiments/wip/ until it ends, then in experiments/complete/. Run the same command again to go on from
 the last checkpoint. Ctrl-C writes one first.

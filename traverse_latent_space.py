@@ -21,7 +21,7 @@ FREE_SETTINGS = {"verbose", "exp", "pool", "batch_size", "cuda"}
 EXAMPLE = """
 example, after train.py and sample_gan.py:
   python traverse_latent_space.py -v --gif --strip --exp=experiments/complete/EXP_DIR \\
-      --pool=stylegan2_portraits64-4 --eps=0.2 --shift-steps=20
+      --pool=stylegan2_portraits64-4 --eps=0.1 --shift-steps=15
 
 The results are below EXP_DIR/results/; open index.html there. Codes that have been walked are not walked again.
 """

@@ -229,9 +229,11 @@ def _short(pole):
 
 
 def _navigation(paths):
-    links = "\n".join(f'<li><a href="#path_{k:03d}"><span class="left">{_short(left)}</span> ↔ '
-                      f'<span class="right">{_short(right)}</span></a></li>'
-                      for k, (_, left, right, _) in enumerate(paths))
+    """Links to the dipoles, by their own words and, as "with" alone says little, the shared ending if it is a word."""
+    endings = [ending if len(ending.split()) == 1 else "" for _, _, _, ending in paths]
+    links = "\n".join(f'<li><a href="#path_{k:03d}"><span class="left">{_short(f"{left} {ending}".strip())}</span> ↔ '
+                      f'<span class="right">{_short(f"{right} {ending}".strip())}</span></a></li>'
+                      for k, ((_, left, right, _), ending) in enumerate(zip(paths, endings)))
     return f"""<nav aria-label="Semantic dipoles"><ol>
 {links}
 </ol></nav>"""

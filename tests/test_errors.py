@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -180,15 +179,13 @@ REFUSED = OUT_OF_RANGE + [
 
 @pytest.mark.parametrize("script, argument", REFUSED)
 def test_parser_refuses_a_value_at_once(script, argument, run_command, tmp_path):
-    start = time.perf_counter()
     process = run_command(script, *REQUIRED[script], argument, cwd=tmp_path)
-    seconds = time.perf_counter() - start
     assert process.returncode == 2
     *usage, line = process.stderr.splitlines()
     assert usage[0].startswith("usage: ") and line.startswith(f"{script}: error: ")
     assert argument.split("=")[0] in line and "Traceback" not in process.stderr
     assert not list(tmp_path.iterdir())
-    assert seconds < 1
+    assert process.cpu_seconds < 1
 
 
 @pytest.mark.parametrize("script", REQUIRED)
@@ -215,12 +212,10 @@ def test_parser_names_the_flags_that_are_required(script, run_command, tmp_path)
     ],
 )
 def test_flags_that_cannot_be_followed_are_refused_at_once(script, arguments, named, run_command, tmp_path):
-    start = time.perf_counter()
     process = run_command(script, *REQUIRED[script], *arguments.split(), cwd=tmp_path)
-    seconds = time.perf_counter() - start
     assert named in refused_line(process, script)
     assert not list(tmp_path.iterdir())
-    assert seconds < 1
+    assert process.cpu_seconds < 1
 
 
 def test_linear_and_styleclip_exclude_each_other(run_command, tmp_path):
