@@ -1,0 +1,73 @@
+"""The embedded world: the renderer, the population, and what the committed networks know of it."""
+
+import pytest
+import torch
+
+from models.registry import CLIP_FILES
+from scripts.portraits import scorer, train_clip, world
+from scripts.portraits.captions import POLES
+from scripts.portraits.measure import coverage, samples
+from scripts.portraits.renderer import FACTORS, render
+
+
+@pytest.fixture(scope="module")
+def factor_scorer():
+    return scorer.load_scorer()
+
+
+def random_factors(count):
+    return torch.rand(count, len(FACTORS), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("resolution", [64, 128])
+def test_portraits_are_images_whatever_they_are_drawn_with(resolution):
+    factors = random_factors(4)
+    images = render(factors, resolution)
+    assert images.shape == (4, 3, resolution, resolution) and images.abs().max() <= 1
+    torch.testing.assert_close(images[2:3], render(factors[2:3], resolution))
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_every_factor_shows(name):
+    factors = torch.full((3, len(FACTORS)), 0.5)
+    factors[:, FACTORS.index("tears")] = factors[:, FACTORS.index("glasses")] = 0
+    factors[:, FACTORS.index(name)] = torch.tensor([0.0, 0.5, 1.0])
+    low, middle, high = render(factors)
+    assert (high - low).abs().mean() > 0.002
+    # Half the change is less than all of it: the way from one end to the other does not turn back.
+    assert max((middle - low).abs().mean(), (high - middle).abs().mean()) < 1.1 * (high - low).abs().mean()
+
+
+def test_population_depends_on_the_direction_of_codes_alone():
+    z = torch.randn(4000, world.Z_DIM, generator=torch.Generator().manual_seed(0))
+    uniform = world.coordinates(z)
+    torch.testing.assert_close(uniform, world.coordinates(7 * z))
+    assert (uniform.mean(dim=0) - 0.5).abs().max() < 0.03
+    correlation = torch.corrcoef(uniform.T) - torch.eye(world.Z_DIM)
+    assert correlation.abs().max() < 0.1
+    factors = world.factors_of(z)
+    assert factors.shape == (4000, len(FACTORS)) and factors.min() >= 0 and factors.max() <= 1
+
+
+def test_scorer_reads_renders(factor_scorer):
+    assert scorer.errors(factor_scorer, count=256).mean() < 0.06
+
+
+def test_clip_tells_the_poles_apart():
+    right, alignment = train_clip.evaluate(str(CLIP_FILES["clip_portraits64"]), seed=1, count=30)
+    assert right.mean() > 0.93
+    assert (alignment.argmax(dim=1) == torch.arange(len(POLES))).all()
+
+
+@pytest.mark.parametrize("name", ["stylegan2_portraits64", "pggan_portraits64"])
+def test_generator_makes_the_portraits_its_codes_stand_for(name, factor_scorer):
+    z = torch.randn(200, world.Z_DIM, generator=torch.Generator().manual_seed(11))
+    asked, found = world.factors_of(z), factor_scorer(samples(name, 200))
+    for factor in ("skin_tone", "hair_amount", "mouth_open", "makeup", "background_hue"):
+        i = FACTORS.index(factor)
+        assert torch.corrcoef(torch.stack([asked[:, i], found[:, i]]))[0, 1] > 0.7, factor
+
+
+def test_coverage_of_ranges():
+    reached, asked = torch.tensor([[0.0, 0.4], [0.5, 0.6]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+    torch.testing.assert_close(coverage(reached, asked), torch.tensor([0.5, 0.2]))
