@@ -6,12 +6,13 @@ RESULTS_DIR is the folder of the demo's index.html, CODE the first characters of
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.files import read_json
+from lib.rendering import save_gif
 from models.errors import UserError
 from scripts.portraits.measure import samples, write_sheet
 
@@ -53,7 +54,8 @@ def main():
     dipoles = read_json(args.results.parents[2] / "models" / "semantic_dipoles.json")
     DOCS.mkdir(exist_ok=True)
     for name, k in ANIMATIONS.items():
-        shutil.copyfile(code / "paths_strips" / f"path_{k:03d}.gif", DOCS / f"{name}.gif")
+        frames = sorted((code / "paths_images" / f"path_{k:03d}").glob("*.jpg"))
+        save_gif([np.asarray(Image.open(frame)) for frame in frames], DOCS / f"{name}.gif", height=128, fps=20)
     stacked_strips(code, dipoles).save(DOCS / "paths.jpg", quality=90)
     for kind in ("stylegan2", "pggan"):
         write_sheet(samples(f"{kind}_portraits64", 64), DOCS / f"samples_{kind}.jpg")

@@ -174,7 +174,7 @@ def main():
     parser.add_argument("kind", choices=("stylegan2", "pggan"))
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
     parser.add_argument("--clip", default="clip_portraits64", help="whose features 64 px images are compared by")
-    parser.add_argument("--images", type=int, default=400_000, help="images to fit")
+    parser.add_argument("--images", type=int, default=570_000, help="images to fit")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
