@@ -34,8 +34,8 @@ def test_every_factor_shows(name):
     factors[:, FACTORS.index(name)] = torch.tensor([0.0, 0.5, 1.0])
     low, middle, high = render(factors)
     assert (high - low).abs().mean() > 0.002
-    # Half the change is less than all of it: the way from one end to the other does not turn back.
-    assert max((middle - low).abs().mean(), (high - middle).abs().mean()) < 1.1 * (high - low).abs().mean()
+    if "hue" not in name:  # half the change is less than all of it; of colours on a circle it is not
+        assert max((middle - low).abs().mean(), (high - middle).abs().mean()) < 1.1 * (high - low).abs().mean()
 
 
 def test_population_depends_on_the_direction_of_codes_alone():
