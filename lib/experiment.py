@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lib.config import COMPLETE, WIP
-from lib.files import read_json, save_tensors, write_json, write_text
+from lib.files import differences, read_json, save_tensors, write_json, write_text
 from models.errors import UserError
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
@@ -83,11 +83,9 @@ class Experiment:
         before = read_json(file)
         if not isinstance(before, dict):
             raise UserError(f"{file} holds no arguments: remove {self.directory} to begin anew")
-        named = (before.keys() | self.settings.keys()) - FREE_SETTINGS - FACTS
-        differing = sorted(key for key in named if before.get(key) != self.settings.get(key))
+        differing = differences(before, self.settings, FREE_SETTINGS | FACTS)
         if differing:
-            values = ", ".join(f"{key} is {self.settings.get(key)!r}, was {before.get(key)!r}" for key in differing)
-            raise UserError(f"{self.directory} has other arguments ({values}): repeat those, or set --exp-id")
+            raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
 
     @contextmanager
     def claimed(self):

@@ -49,6 +49,13 @@ def read_json(path):
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
+def differences(before, now, ignored=frozenset()):
+    """Where two dicts of settings differ, as "lr is 0.1, was 0.2, .."; empty where they do not."""
+    named = (before.keys() | now.keys()) - ignored
+    differing = sorted(key for key in named if before.get(key) != now.get(key))
+    return ", ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in differing)
+
+
 def save_tensors(content, path):
     with replacing(path) as file:
         torch.save(content, file)

@@ -16,7 +16,7 @@ import torch
 
 from lib import rendering
 from lib.config import LATENT_CODES
-from lib.files import read_json, save_tensors, write_json
+from lib.files import differences, read_json, save_tensors, write_json
 from models.errors import UserError
 from models.stylegan2 import StyleGAN2
 from models.tensor_files import load_tensors
@@ -34,11 +34,11 @@ def open_for_writing(directory, settings):
     file = directory / "args.json"
     if file.is_file():
         before = read_json(file)
-        named = (before.keys() | settings.keys()) - FREE_SETTINGS
-        differing = sorted(key for key in named if before.get(key) != settings.get(key))
+        if not isinstance(before, dict):
+            raise UserError(f"{file} holds no arguments: remove {directory} to make the pool anew")
+        differing = differences(before, settings, FREE_SETTINGS)
         if differing:
-            values = ", ".join(f"{key} is {settings.get(key)!r}, was {before.get(key)!r}" for key in differing)
-            raise UserError(f"{directory} was made with other arguments ({values}): repeat those, or remove it first")
+            raise UserError(f"{directory} was made with other arguments ({differing}): repeat those or remove it")
     write_json(settings, file)
 
 
