@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from lib.files import save_tensors
 from models.clip_encoder import load_clip
+from models.load_generator import load_generator
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from models.tensor_files import load_tensors
@@ -40,9 +41,16 @@ def images_of(generator, z, resolution=world.RESOLUTION):
     return generator(codes, resolution)
 
 
+def attention(resolution):
+    """Weights (resolution, resolution) of the pixels: 4 at the middle of the face, 1 far from it. A brow or a nose is a
+    few pixels, and a fit that weighs all alike leaves them blurred."""
+    x = (torch.arange(resolution) + 0.5) / resolution - 0.5
+    return 1 + 3 * torch.exp(-(x[:, None] ** 2 + x**2) / (2 * 0.2**2))
+
+
 def fit_loss(images, targets):
-    """Mean absolute error of pixels and of their differences, at scales down to 8 pixels."""
-    difference, loss = images - targets, 0.0
+    """Mean absolute error of pixels and of their differences, at scales down to 8 pixels, the face weighed most."""
+    difference, loss = (images - targets) * attention(images.shape[-1]), 0.0
     while difference.shape[-1] >= 8:
         loss = loss + difference.abs().mean()
         loss = loss + difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
@@ -114,19 +122,22 @@ def finish(generator):
     return {"generator_smooth": world.halved(generator.state_dict())}
 
 
-def train(kind, work, total, batch, rate, pair_count, clip_file):
-    """Fit for `total` images and return the averaged generator; checkpoints in `work` are resumed."""
+def train(kind, work, total, batch, rate, pair_count, clip_file, start, done):
+    """Fit until `total` images and return the averaged generator; checkpoints in `work` are resumed. Where there is
+    none, and `start` names weights that `done` images were spent on, they are gone on from."""
     z, targets = world.load_pairs(work, pair_count)
     torch.manual_seed(0)
     generator, average = build(kind), build(kind)
-    if kind == "stylegan2" and not (work / "stylegan2.pt").exists():
+    checkpoint = work / f"{kind}.pt"
+    if start and not checkpoint.exists():
+        generator.load_state_dict(load_generator(start, "cpu").state_dict())
+    elif kind == "stylegan2" and not checkpoint.exists():
         fit_mapping(generator.mapping)
     average.load_state_dict(generator.state_dict())
     if kind == "stylegan2":
         for name, parameter in generator.named_parameters():
             parameter.requires_grad_(not name.endswith("noise_strength"))
     optimizer = torch.optim.Adam(parameter_groups(generator, rate), betas=(0.9, 0.99))
-    checkpoint, done = work / f"{kind}.pt", 0
     if checkpoint.exists():
         saved = load_tensors(checkpoint)
         generator.load_state_dict(saved["generator"])
@@ -176,13 +187,15 @@ def main():
     parser.add_argument("--clip", default="clip_portraits64", help="whose features 64 px images are compared by")
     parser.add_argument("--images", type=int, default=570_000, help="images to fit")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
+    parser.add_argument("--start", help="weights to go on from where there is no checkpoint, as stylegan2_portraits64")
+    parser.add_argument("--done", type=int, default=0, help="images that --start was fitted to; counted in --images")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
-    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs, args.clip)
+    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs, args.clip, args.start, args.done)
 
 
 if __name__ == "__main__":
