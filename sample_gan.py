@@ -1,16 +1,19 @@
 """Make a pool of latent codes and their images, for traverse_latent_space.py."""
 
 import argparse
+from pathlib import Path
 
 from lib.command_line import Formatter, add_device_arguments, choose_device, number, positive_int, run, seed
 from models.errors import UserError
 from models.registry import GENERATORS, generator_kind
 
+NUM_SAMPLES = 4
 EXAMPLE = """
 example, on the embedded portraits:
   python sample_gan.py -v --gan=stylegan2_portraits64 --truncation=0.7 --num-samples=4
 
-The pool is experiments/latent_codes/<gan>/<gan>-<num-samples>. What is already there is not made again.
+The pool is experiments/latent_codes/<gan>/<gan>-<num-samples>, or <gan>-<name of FILE>. What is already there is not
+made again.
 """
 
 
@@ -23,38 +26,73 @@ def parser():
                    help="StyleGAN2: which code the image is named after; Z, W and W+ are written")
     p.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W; 1 is none")
-    p.add_argument("--num-samples", type=positive_int, default=4, metavar="N", help="codes")
+    p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"codes (default: {NUM_SAMPLES})")
     p.add_argument("--seed", type=seed, default=0, help="the codes follow from it")
+    p.add_argument("--from-codes", metavar="FILE.pt",
+                   help="StyleGAN2: take the codes from a tensor (n, layers, w_dim) or (n, w_dim) as they are, as of "
+                        "inverted photographs; walk such a pool with --w-space")
     add_device_arguments(p)
     return p
 
 
-def main(arguments):
-    args = parser().parse_args(arguments)
+def check(args):
+    """Refuse what contradicts itself, before anything is loaded."""
     if generator_kind(args.gan) == "ProgGAN" and (args.stylegan_space != "Z" or args.truncation != 1):
         raise UserError(f"{args.gan} is a ProgGAN: it has no --stylegan-space but Z, and no --truncation")
+    if args.from_codes is None:
+        args.num_samples = args.num_samples or NUM_SAMPLES
+    elif args.num_samples is not None or args.truncation != 1 or args.seed != 0 or args.stylegan_space != "Z":
+        raise UserError("--from-codes takes all codes of its file as they are: leave --num-samples, --truncation, "
+                        "--seed and --stylegan-space")
 
-    import torch
+
+def main(arguments):
+    args = parser().parse_args(arguments)
+    check(args)
+
     from tqdm import tqdm
 
     from lib import pool
     from lib.config import LATENT_CODES
-    from lib.latent_space import latent_space
     from models.load_generator import generator_name, load_generator
 
     generator = load_generator(args.gan, choose_device(args.cuda))
-    latent_space(generator, args.stylegan_space, truncation=args.truncation)  # refuses what the generator has not
+    sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)
-    directory = LATENT_CODES / name / f"{name}-{args.num_samples}"
+    directory = LATENT_CODES / name / f"{name}-{suffix}"
     pool.open_for_writing(directory, vars(args))
-    codes = torch.randn(args.num_samples, generator.z_dim, generator=torch.Generator().manual_seed(args.seed))
     image_name = f"image_{args.stylegan_space.lower()}.jpg"
-    for z in tqdm(codes.split(1), desc="sampling", unit="code"):
-        pool.write_code(directory, generator, z, args.truncation, image_name)
+    for codes in tqdm(sources, desc="sampling", unit="code", dynamic_ncols=True):
+        pool.write_code(directory, generator, codes, image_name)
     print(f"pool: {directory}")
     if args.verbose:
-        for z in codes.split(1):
-            print(f"  {pool.code_hash(z)}")
+        for codes in sources:
+            print(f"  {pool.code_hash(next(iter(codes.values())))}")
+
+
+def drawn(args, generator):
+    """The codes that follow from the seed, as `pool.write_code` takes them, and what the pool's name ends in."""
+    import torch
+
+    from lib import pool
+    from lib.latent_space import latent_space
+
+    latent_space(generator, args.stylegan_space, truncation=args.truncation)  # refuses what the generator has not
+    codes = torch.randn(args.num_samples, generator.z_dim, generator=torch.Generator().manual_seed(args.seed))
+    return [pool.codes_of_z(generator, z, args.truncation) for z in codes.split(1)], args.num_samples
+
+
+def from_file(args, generator):
+    """The codes of --from-codes, as `pool.write_code` takes them, and what the pool's name ends in."""
+    from lib import pool
+    from models.stylegan2 import StyleGAN2
+
+    if not isinstance(generator, StyleGAN2):
+        raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a ProgGAN, which has neither")
+    codes = pool.read_w_plus(args.from_codes, generator)
+    args.stylegan_space, args.num_samples = "W", len(codes)
+    args.codes_sha1 = pool.code_hash(codes)  # for args.json: another tensor under this name makes another pool
+    return [{"latent_code_w+.pt": code.clone()} for code in codes.split(1)], Path(args.from_codes).stem
 
 
 if __name__ == "__main__":

@@ -34,9 +34,10 @@ def parser():
 
     g = p.add_argument_group("generator")
     g.add_argument("--gan", required=True, help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
-    g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+"), help="where the paths run; ProgGAN: Z")
+    g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
+                   help="where the paths run; S: style space; ProgGAN: Z")
     g.add_argument("--stylegan-layer", type=number(int, low=0), metavar="L",
-                   help=f"W+: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
+                   help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
     g.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none")
 
@@ -87,8 +88,8 @@ def check(args):
         )
     if generator_kind(args.gan) == "ProgGAN" and (args.stylegan_space != "Z" or args.truncation != 1):
         raise UserError(f"{args.gan} is a ProgGAN: it has no --stylegan-space but Z, and no --truncation")
-    if args.stylegan_layer is not None and args.stylegan_space != "W+":
-        raise UserError("--stylegan-layer goes with --stylegan-space=W+")
+    if args.stylegan_layer is not None and args.stylegan_space not in ("W+", "S"):
+        raise UserError("--stylegan-layer goes with --stylegan-space=W+ or S")
     if args.exp_id and not all(character.isalnum() or character in "._+-" for character in args.exp_id):
         raise UserError(f"--exp-id {args.exp_id!r}: use letters, digits, and . _ + - only")
     if args.clip_model is None:

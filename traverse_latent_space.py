@@ -79,7 +79,7 @@ def main(arguments):
 
     trained, dipoles, weights = open_trained(args.exp)
     if args.w_space and trained["stylegan_space"] == "Z":
-        raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W or W+")
+        raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W, W+ or S")
     device = choose_device(args.cuda)
     generator = load_generator(trained["gan"], device)
     space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])

@@ -39,9 +39,9 @@ def experiment_name(args, num_paths, gan, corpus):
     """The directory's name, after the published README.
 
     ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>-<loss>-<corpus>(-<exp id>), where W+
-    is followed by its last moved layer and contrastive by _<temperature>.
+    and S are followed by their last moved layer and contrastive by _<temperature>.
     """
-    space = f"W+{args.stylegan_layer}" if args.stylegan_space == "W+" else args.stylegan_space
+    space = args.stylegan_space + (str(args.stylegan_layer) if args.stylegan_space in ("W+", "S") else "")
     loss = f"contrastive_{args.temperature}" if args.loss == "contrastive" else args.loss
     name = (
         f"ContraCLIP_{gan}-{space}-K{num_paths}-D{args.num_latent_support_dipoles}"

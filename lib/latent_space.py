@@ -6,6 +6,7 @@ Codes are what a generator takes, positions what a path moves: (B, dim) vectors.
     Z       (B, z_dim)                     the code
     W       (B, num_layers, w_dim)         the one w that all layers share
     W+      (B, num_layers, w_dim)         layers 0..L side by side; the rest stay
+    S       (B, sum of style widths)       the styles of convolutions 0..L; the rest, and the RGB layers', stay
 """
 
 import math
@@ -54,6 +55,9 @@ class WPlusSpace:
     def codes_of(self, z):
         return self.generator.w_plus(self.generator.mapping(z), self.truncation)
 
+    def codes_of_w_plus(self, w_plus):
+        return w_plus
+
     def positions(self, codes):
         return codes[:, : self.moved].flatten(1)
 
@@ -81,18 +85,55 @@ class WSpace(WPlusSpace):
         return codes + offsets[:, None]
 
 
+class StyleSpace:
+    """StyleGAN2's style space: the vectors that scale the channels into each convolution (Wu et al. 2021).
+
+    A code holds the styles of all convolutions in order, then those of the RGB layers.
+    """
+
+    name = "S"
+
+    def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
+        """Paths move the styles of convolutions 0..`layer`."""
+        self.generator, self.truncation, self.layer = generator, truncation, layer
+        convolutions, rgb_layers = generator.synthesis.style_widths()
+        self.widths = convolutions | rgb_layers
+        self.dim = sum(list(convolutions.values())[: layer + 1])
+
+    def codes_of(self, z):
+        return self.codes_of_w_plus(self.generator.w_plus(self.generator.mapping(z), self.truncation))
+
+    def codes_of_w_plus(self, w_plus):
+        styles = self.generator.styles(w_plus)
+        return torch.cat([styles[name] for name in self.widths], dim=1)
+
+    def positions(self, codes):
+        return codes[:, : self.dim]
+
+    def shift(self, codes, offsets):
+        return torch.cat([codes[:, : self.dim] + offsets, codes[:, self.dim :]], dim=1)
+
+    def synthesise(self, codes):
+        """Codes (B, sum of style widths) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self.generator.synthesis(dict(zip(self.widths, codes.split(list(self.widths.values()), dim=1))))
+
+
+LAYERED = {"W+": WPlusSpace, "S": StyleSpace}  # spaces of which a part moves
+
+
 def latent_space(generator, name="Z", layer=None, truncation=1.0):
-    """The space `name` in Z, W, W+ of a generator. Raises UserError where the generator has no such space or layer."""
+    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer."""
     if not isinstance(generator, StyleGAN2):
         if name != "Z" or truncation != 1:
             raise UserError("a ProgGAN has the space Z only and no truncation: leave --stylegan-space and --truncation")
         return ZSpace(generator)
-    if name == "W+":
-        last = generator.num_layers - 1
+    if name in LAYERED:
+        # The last layer of W+ drives no convolution, only an RGB layer, which S leaves alone.
+        last = generator.num_layers - (1 if name == "W+" else 2)
         layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
         if layer > last:
-            raise UserError(f"--stylegan-layer is {layer}, and this generator's layers are 0 to {last}")
-        return WPlusSpace(generator, truncation, layer)
+            raise UserError(f"--stylegan-layer is {layer}, and this generator's layers in {name} are 0 to {last}")
+        return LAYERED[name](generator, truncation, layer)
     return {"Z": ZSpace, "W": WSpace}[name](generator, truncation)
 
 

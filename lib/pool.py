@@ -6,6 +6,8 @@
             latent_code_z.pt                            (1, z_dim)
             latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
             image_z.jpg or image_w.jpg
+
+Pools of codes that come from elsewhere, as of inverted photographs, have latent_code_w+.pt and image_w.jpg only.
 """
 
 import shutil
@@ -24,9 +26,27 @@ from models.tensor_files import load_tensors
 FREE_SETTINGS = {"cuda", "verbose"}  # may differ when a pool is written on
 
 
-def code_hash(z):
-    """The name of a code (1, z_dim): SHA-1 of its float32 bytes."""
-    return sha1(z.numpy().tobytes()).hexdigest()
+def code_hash(code):
+    """The name of a code (1, ...): SHA-1 of its float32 bytes."""
+    return sha1(code.numpy().tobytes()).hexdigest()
+
+
+def read_w_plus(file, generator):
+    """W+ codes from elsewhere, a tensor (n, num_layers, w_dim) or (n, w_dim) in a file -> (n, num_layers, w_dim).
+
+    Raises UserError where it is of another shape or not finite.
+    """
+    codes = load_tensors(file)
+    layers, width = generator.num_layers, generator.w_dim
+    expected = f"one tensor (n, {layers}, {width}) or (n, {width})"
+    if not isinstance(codes, torch.Tensor):
+        raise UserError(f"{file} holds a {type(codes).__name__}, expected {expected}")
+    if 0 in codes.shape or codes.shape[1:] not in ((layers, width), (width,)):
+        raise UserError(f"{file} has shape {tuple(codes.shape)}, expected {expected}: it is another generator's")
+    if not codes.is_floating_point() or not codes.isfinite().all():
+        raise UserError(f"{file} has codes that are not finite numbers of floating point")
+    codes = codes.float()
+    return codes if codes.ndim == 3 else codes[:, None].repeat(1, layers, 1)
 
 
 def open_for_writing(directory, settings):
@@ -43,21 +63,35 @@ def open_for_writing(directory, settings):
 
 
 @torch.no_grad()
-def write_code(directory, generator, z, truncation, image_name):
-    """Write one code z (1, z_dim) and its image, whole or not at all. A code that is already there is left alone."""
-    target = directory / code_hash(z)
+def codes_of_z(generator, z, truncation=1.0):
+    """Everything that a pool keeps of one code z (1, z_dim): {file name: tensor}."""
+    codes = {"latent_code_z.pt": z}
+    if isinstance(generator, StyleGAN2):
+        w_plus = generator.w_plus(generator.mapping(z.to(device_of(generator))), truncation).cpu()
+        codes |= {"latent_code_w.pt": w_plus[:, 0].clone(), "latent_code_w+.pt": w_plus.clone()}
+    return codes
+
+
+@torch.no_grad()
+def write_code(directory, generator, codes, image_name):
+    """Write one code and its image, whole or not at all; one that is already there is left alone.
+
+    codes: {file name: tensor (1, ...)}. The first names the directory, the last is what the generator takes.
+    """
+    tensors = list(codes.values())
+    target = directory / code_hash(tensors[0])
     if target.is_dir():
         return
     partial = directory / f".{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    save_tensors(z, partial / "latent_code_z.pt")
-    codes = z.to(next(generator.parameters()).device)
-    if isinstance(generator, StyleGAN2):
-        codes = generator.w_plus(generator.mapping(codes), truncation)
-        save_tensors(codes[:, 0].cpu().clone(), partial / "latent_code_w.pt")
-        save_tensors(codes.cpu().clone(), partial / "latent_code_w+.pt")
-    rendering.save_jpeg(rendering.to_uint8(generator(codes))[0], partial / image_name)
+    for name, code in codes.items():
+        save_tensors(code, partial / name)
+    rendering.save_jpeg(rendering.to_uint8(generator(tensors[-1].to(device_of(generator))))[0], partial / image_name)
     partial.rename(target)
+
+
+def device_of(generator):
+    return next(generator.parameters()).device
 
 
 def find_pool(name_or_directory, gan):
@@ -78,7 +112,7 @@ def code_directories(pool):
 
 
 def read_code(directory, space, w_space=False):
-    """The code of one directory as the space takes it: (1, z_dim), or (1, num_layers, w_dim).
+    """The code of one directory as the space takes it: (1, z_dim), (1, num_layers, w_dim), or (1, styles).
 
     By default that of latent_code_z.pt, with the space's truncation; with `w_space` that of latent_code_w+.pt as it is,
     for pools that know no z. Raises UserError where the file is missing or of another shape.
@@ -88,11 +122,13 @@ def read_code(directory, space, w_space=False):
         file, shape = directory / "latent_code_w+.pt", (1, generator.num_layers, generator.w_dim)
     else:
         file, shape = directory / "latent_code_z.pt", (1, generator.z_dim)
+        if space.name != "Z" and not file.is_file() and (directory / "latent_code_w+.pt").is_file():
+            raise UserError(f"{directory} has no latent_code_z.pt: a pool of W+ codes is walked with --w-space")
     code = load_tensors(file)
     if not isinstance(code, torch.Tensor) or tuple(code.shape) != shape:
         found = tuple(code.shape) if isinstance(code, torch.Tensor) else type(code).__name__
         raise UserError(f"{file} has shape {found}, expected {shape}: it is another generator's")
     if not code.isfinite().all():
         raise UserError(f"{file} is not finite: make the pool again")
-    code = code.float().to(next(generator.parameters()).device)
-    return code if w_space else space.codes_of(code)
+    code = code.float().to(device_of(generator))
+    return space.codes_of_w_plus(code) if w_space else space.codes_of(code)

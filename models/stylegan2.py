@@ -176,6 +176,12 @@ class Synthesis(nn.Module):
         """w+ (B, L, w_dim) -> {layer's name: style vector (B, channels into that layer)}."""
         return {name: layer.style(w_plus[:, index]) for name, layer, index in self.layers_in_order()}
 
+    def style_widths(self):
+        """How long each style vector is, {layer's name: channels}: of the convolutions, and of the RGB layers."""
+        widths = {name: layer.weight.shape[1] for name, layer, _ in self.layers_in_order()}
+        rgb_layers = {name: width for name, width in widths.items() if name.startswith("output")}
+        return {name: width for name, width in widths.items() if name not in rgb_layers}, rgb_layers
+
     def forward(self, styles, resolution=None):
         """Styles as `styles` gives them -> images (B, 3, R, R), nominally in [-1, 1].
 

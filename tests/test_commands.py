@@ -20,6 +20,7 @@ import train
 import traverse_latent_space
 from lib import rendering
 from lib.command_line import unglue
+from lib.latent_space import latent_space
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES, GENERATORS
 
@@ -27,7 +28,8 @@ FLAGS = {
     "train.py": "--exp-id --gan --stylegan-space --stylegan-layer --truncation --corpus --beta --css-beta --styleclip "
     "--linear --num-latent-support-dipoles --lss-beta --lr --min-shift-magnitude --max-shift-magnitude --max-iter "
     "--batch-size --loss --temperature --log-freq --ckp-freq --cuda --no-cuda --seed --clip-model",
-    "sample_gan.py": "-v --gan --gan-type --stylegan-space --truncation --num-samples --cuda --no-cuda --seed",
+    "sample_gan.py": "-v --gan --gan-type --stylegan-space --truncation --num-samples --from-codes --cuda --no-cuda "
+    "--seed",
     "traverse_latent_space.py": "-v --exp --pool --w-space --shift-steps --eps --shift-leap --batch-size --img-size "
     "--img-quality --gif --gif-height --gif-fps --strip --strip-number --strip-height --cuda --no-cuda",
 }
@@ -55,6 +57,12 @@ EXPERIMENTS = {
         "--stylegan-space=W+ --stylegan-layer=5 --linear --max-iter=2",
         "ContraCLIP_stylegan2_tiny-W+5-K2-D4-eps0.25_0.45-linear_beta-0.5-cossim-faces",
         192,
+        "stylegan2_tiny",
+    ),
+    "S": (
+        "--stylegan-space=S --stylegan-layer=6 --max-iter=2",
+        "ContraCLIP_stylegan2_tiny-S6-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces",
+        208,
         "stylegan2_tiny",
     ),
     "ProgGAN": (
@@ -290,7 +298,7 @@ def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, trained, pool_of, data):
+def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, trained, pool_of, data, tiny_stylegan2):
     results = walk(experiment)
     gan = EXPERIMENTS[experiment][3]
     generator = load_generator(data / f"{gan}.pth")
@@ -301,7 +309,7 @@ def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, train
     assert files_in(results) == pages | {f"{code}/{file}" for code in codes for file in per_code}
 
     psi = 0.7 if experiment == "W" else 1.0
-    mapped = experiment in ("W", "W+")
+    mapped, styles = experiment in ("W", "W+", "S"), latent_space(tiny_stylegan2, "S", 6)
     for code in codes:
         start = read_tensors(pool_of(gan) / code / "latent_code_z.pt")
         paths = read_tensors(results / code / "paths_latent_codes.pt")
@@ -311,14 +319,18 @@ def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, train
             inputs = paths.flatten(0, 1)
             if experiment == "Z":
                 inputs = generator.w_plus(generator.mapping(inputs), psi)
-            images = rendering.to_uint8(generator(inputs)).reshape(2, 2 * STEPS + 1, 64, 64, 3)
+            if experiment == "S":
+                start, images = styles.codes_of_w_plus(start), styles.synthesise(inputs)
+            else:
+                images = generator(inputs)
+            images = rendering.to_uint8(images).reshape(2, 2 * STEPS + 1, 64, 64, 3)
         assert paths.shape == (2, 2 * STEPS + 1, *start.shape[1:])
         torch.testing.assert_close(paths[:, STEPS], start.expand_as(paths[:, STEPS]))
         moves = paths.diff(dim=1)
         moved = {"W": moves[..., 0, :], "W+": moves[..., :6, :].flatten(2)}.get(experiment, moves)
         torch.testing.assert_close(moved.norm(dim=-1), torch.full((2, 2 * STEPS), EPS), atol=1e-5, rtol=1e-4)
-        if experiment == "W+":
-            assert not moves[..., 6:, :].any()
+        if experiment in ("W+", "S"):
+            assert not (moves[..., 6:, :] if experiment == "W+" else moves[..., 208:]).any()
         for k in range(2):
             for i in range(2 * STEPS + 1):
                 compressed = io.BytesIO()
@@ -361,18 +373,30 @@ def test_leap_and_size_of_the_shown_images(walk):
         assert ((shown.diff(dim=1).norm(dim=-1) - 2 * EPS).abs() < 0.1 * EPS).all()
 
 
-def test_w_space_walks_from_codes_that_no_z_gave(walk, trained, pool_of, run_command, workplace):
-    inverted = workplace / "inverted"
-    for source in (path for path in pool_of("stylegan2_tiny").iterdir() if path.is_dir()):
-        (inverted / source.name).mkdir(parents=True)
-        file = "latent_code_w+.pt"
-        torch.save(read_tensors(source / file) + 0.1, inverted / source.name / file)
-    arguments = [f"--exp={trained('W')}", "--pool=inverted", "--shift-steps=1", "--eps=0.1", "--w-space", "--no-cuda"]
-    done(run_command("traverse_latent_space.py", *arguments, cwd=workplace))
-    results = trained("W") / "results" / "inverted" / "2_0.1_0.2"
-    for code in inverted.iterdir():
-        paths = read_tensors(results / code.name / "paths_latent_codes.pt")
-        assert torch.equal(paths[0, 1:2], read_tensors(code / "latent_code_w+.pt"))
+@pytest.mark.parametrize("shape", [(2, 10, 32), (2, 32)])
+def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, tiny_stylegan2, run_command, workplace):
+    codes = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
+    file = workplace / f"photographs{len(shape)}.pt"
+    torch.save(codes, file)
+    arguments = [f"--gan={data / 'stylegan2_tiny.pth'}", f"--from-codes={file}", "--no-cuda"]
+    done(run_command("sample_gan.py", *arguments, cwd=workplace))
+    pool = workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / f"stylegan2_tiny-{file.stem}"
+    expected = codes if codes.ndim == 3 else codes[:, None].repeat(1, 10, 1)
+    for code in expected.split(1):
+        folder = pool / hashlib.sha1(code.numpy().tobytes()).hexdigest()
+        assert torch.equal(read_tensors(folder / "latent_code_w+.pt"), code)
+        with torch.no_grad():
+            assert abs(pixels(folder / "image_w.jpg") - rendering.to_uint8(tiny_stylegan2(code))[0]).mean() < 3
+
+    for experiment in ("W", "W+", "S"):
+        exp = trained(experiment)
+        arguments = [f"--exp={exp}", f"--pool={pool.name}", "--shift-steps=1", "--eps=0.1", "--w-space", "--no-cuda"]
+        done(run_command("traverse_latent_space.py", *arguments, cwd=workplace))
+        for code in expected.split(1):
+            name = hashlib.sha1(code.numpy().tobytes()).hexdigest()
+            paths = read_tensors(exp / "results" / pool.name / "2_0.1_0.2" / name / "paths_latent_codes.pt")
+            start = latent_space(tiny_stylegan2, "S").codes_of_w_plus(code) if experiment == "S" else code
+            torch.testing.assert_close(paths[0, 1:2], start)
 
 
 @pytest.mark.parametrize("gan", ["stylegan2_portraits64", "pggan_portraits64"])

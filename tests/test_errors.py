@@ -202,10 +202,13 @@ def test_parser_names_the_flags_that_are_required(script, run_command, tmp_path)
     [
         ("train.py", "--min-shift-magnitude=0.5 --max-shift-magnitude=0.4", "--min-shift-magnitude 0.5"),
         ("train.py", "--stylegan-layer=3", "--stylegan-space=W+"),
+        ("train.py", "--stylegan-layer=3 --stylegan-space=W", "--stylegan-space=W+"),
         ("train.py", "--exp-id=a/b", "'a/b'"),
         ("train.py", "--gan=pggan_celebahq1024 --stylegan-space=W", "ProgGAN"),
         ("train.py", "--gan=pggan_celebahq1024 --truncation=0.7", "ProgGAN"),
         ("sample_gan.py", "--gan=pggan_celebahq1024 --truncation=0.7", "ProgGAN"),
+        ("sample_gan.py", "--from-codes=codes.pt --truncation=0.7", "--from-codes"),
+        ("sample_gan.py", "--from-codes=codes.pt --num-samples=4", "--from-codes"),
         ("traverse_latent_space.py", "--shift-leap=5 --shift-steps=4", "--shift-leap 5"),
         ("traverse_latent_space.py", "--strip --strip-number=100 --shift-steps=90 --strip-height=1000", "strip"),
     ],
@@ -454,6 +457,42 @@ def test_walk_from_a_code_that_does_not_fit_is_refused_by_the_file(content, walk
     if content is not None:
         torch.save(content, file)
     assert "latent_code_z.pt" in walk_refused()
+
+
+@pytest.mark.parametrize(
+    "content, named",
+    [
+        (torch.zeros(2, 9, 32), r"(2, 9, 32), expected one tensor (n, 10, 32) or (n, 32)"),
+        (torch.zeros(2, 33), "(2, 33)"),
+        (torch.zeros(32), "(32,)"),
+        (torch.zeros(0, 32), "(0, 32)"),
+        (torch.full((2, 32), torch.inf), "finite"),
+        (torch.zeros(2, 32, dtype=torch.long), "finite"),
+        ({"codes": torch.zeros(2, 32)}, "dict"),
+        (None, "missing"),
+    ],
+)
+def test_codes_from_elsewhere_that_do_not_fit_are_refused_by_the_file(content, named, refused, data, tmp_path):
+    file = tmp_path / "codes.pt"
+    if content is not None:
+        torch.save(content, file)
+    line = refused("sample_gan.py", f"--gan={data / 'stylegan2_tiny.pth'}", f"--from-codes={file}", "--no-cuda")
+    assert named in line and "codes.pt" in line
+
+
+def test_codes_from_elsewhere_are_no_proggans(refused, data):
+    arguments = [f"--gan={data / 'pggan_tiny.pth'}", "--from-codes=codes.pt", "--no-cuda"]
+    assert "ProgGAN" in refused("sample_gan.py", *arguments)
+
+
+def test_pool_without_z_asks_for_w_space(refused, run_warm, workplace, train_arguments):
+    (file,) = (workplace / "experiments" / "latent_codes").rglob("latent_code_z.pt")
+    file.unlink()
+    arguments = train_arguments(stylegan_space="W", exp_id="w")
+    assert run_warm("train.py", *arguments, cwd=workplace).returncode == 0
+    (exp,) = (workplace / "experiments" / "complete").glob("*-w")
+    line = refused("traverse_latent_space.py", f"--exp={exp}", "--pool=stylegan2_tiny-1", "--no-cuda", cwd=workplace)
+    assert "--w-space" in line
 
 
 def test_walk_in_z_from_codes_without_z_is_refused(walk_refused):

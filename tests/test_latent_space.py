@@ -1,4 +1,4 @@
-"""Z, W and W+: what their codes and positions are, what a shift moves, and how large they are."""
+"""Z, W, W+ and S: what their codes and positions are, what a shift moves, and how large they are."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ import torch
 from lib.latent_space import jung_radius, jung_radius_of, latent_space
 from models.errors import UserError
 
-SPACES = [("Z", None, 32), ("W", None, 32), ("W+", 5, 192), ("W+", 0, 32)]
+# The tiny generator's convolutions have 32 input channels up to layer 5, then 32, 16, 16, 8.
+SPACES = [("Z", None, 32), ("W", None, 32), ("W+", 5, 192), ("W+", 0, 32), ("S", 0, 32), ("S", 6, 208), ("S", 8, 232)]
 
 
 @pytest.fixture
@@ -45,7 +46,32 @@ def test_w_plus_shift_leaves_upper_layers_and_does_not_mix_lower_ones(tiny_style
     assert torch.equal(space.shift(codes, offsets.flatten(1)), expected)
 
 
-@pytest.mark.parametrize("name", ["Z", "W", "W+"])
+def test_style_codes_are_the_published_styles(tiny_stylegan2, published, conforms):
+    expected = published("stylegan2_tiny")
+    codes = latent_space(tiny_stylegan2, "S").codes_of_w_plus(expected["w_plus_perturbed"])
+    styles = [expected[f"style{i:02d}"] for i in range(9)] + [expected[f"output_style{i}"] for i in range(5)]
+    conforms(codes, torch.cat(styles, dim=1))
+
+
+def test_style_images_are_those_of_the_w_plus_code(tiny_stylegan2, published, conforms):
+    expected = published("stylegan2_tiny")
+    space = latent_space(tiny_stylegan2, "S")
+    conforms(space.synthesise(space.codes_of_w_plus(expected["w_plus_perturbed"])),
+             expected["image_from_w_plus_perturbed"])
+
+
+@pytest.mark.parametrize("layer", [0, 3, 8])
+def test_style_shift_moves_lower_convolutions_and_leaves_the_rest(layer, tiny_stylegan2, published):
+    space = latent_space(tiny_stylegan2, "S", layer)
+    w_plus = published("stylegan2_tiny")["w_plus_perturbed"]
+    styles = tiny_stylegan2.styles(w_plus)
+    moved = space.shift(space.codes_of_w_plus(w_plus), torch.ones(3, space.dim))
+    for name, after in zip(space.widths, moved.split(list(space.widths.values()), dim=1)):
+        moves = name.startswith("layer") and int(name.removeprefix("layer")) <= layer
+        assert torch.equal(after, styles[name] + moves), name
+
+
+@pytest.mark.parametrize("name", ["Z", "W", "W+", "S"])
 @pytest.mark.parametrize("truncation, image", [(1.0, "image_from_z"), (0.7, "image_from_w_plus_psi07")])
 def test_images_are_those_of_the_truncated_code(name, truncation, image, tiny_stylegan2, published, conforms):
     expected = published("stylegan2_tiny")
@@ -67,22 +93,20 @@ def test_jung_radius_conforms(name, radius, tiny_stylegan2, published, conforms)
     conforms(torch.tensor(jung_radius_of(space.positions(space.codes_of(expected["z"])))), expected[radius])
 
 
-@pytest.mark.parametrize("name, scale", [("Z", 1), ("W", 0.5), ("W+", 0.5)])
+@pytest.mark.parametrize("name, scale", [("Z", 1), ("W", 0.5), ("W+", 0.5), ("S", 0.5)])
 def test_jung_radius_scales_with_truncation(name, scale, tiny_stylegan2):
     full, half = (jung_radius(latent_space(tiny_stylegan2, name, truncation=t), "cpu", seed=3) for t in (1.0, 0.5))
     assert half == pytest.approx(scale * full, rel=1e-4)
 
 
-def test_w_plus_layer_is_lowered_to_the_last(tiny_stylegan2):
-    assert latent_space(tiny_stylegan2, "W+").layer == 9
+@pytest.mark.parametrize("name, last", [("W+", 9), ("S", 8)])
+def test_layer_is_lowered_to_the_last(name, last, tiny_stylegan2):
+    assert latent_space(tiny_stylegan2, name).layer == last
+    with pytest.raises(UserError, match=f"--stylegan-layer is {last + 1}, .* 0 to {last}"):
+        latent_space(tiny_stylegan2, name, last + 1)
 
 
-def test_layer_out_of_range(tiny_stylegan2):
-    with pytest.raises(UserError, match=r"--stylegan-layer is 10, .* 0 to 9"):
-        latent_space(tiny_stylegan2, "W+", 10)
-
-
-@pytest.mark.parametrize("name, truncation", [("W", 1.0), ("W+", 1.0), ("Z", 0.7)])
+@pytest.mark.parametrize("name, truncation", [("W", 1.0), ("W+", 1.0), ("S", 1.0), ("Z", 0.7)])
 def test_pggan_has_neither_w_nor_truncation(name, truncation, tiny_pggan):
     with pytest.raises(UserError, match="ProgGAN"):
         latent_space(tiny_pggan, name, truncation=truncation)
