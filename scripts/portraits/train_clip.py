@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
-from models.clip_encoder import clip, load_clip
+from models.clip_encoder import DEVIATION, MEAN, clip, load_clip
 from models.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
 
@@ -38,7 +38,6 @@ EMBED_DIM = 128
 VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS = 64, 2
 TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens a caption needs; what CLIP's own files have
-HARD = {"makeup": 3.0}  # pairs of these factors are drawn so many times as often: they are learned last
 START, END = VOCABULARY - 2, VOCABULARY - 1
 
 
@@ -122,8 +121,7 @@ def draw_batch(data, vocabulary, batch, seed, iteration):
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + iteration)
     rng = random.Random(f"{seed} {iteration}")
-    weights = torch.tensor([HARD.get(name, 1.0) for name in data["names"]])
-    p = torch.multinomial(weights, batch // 4, replacement=True, generator=generator)
+    p = torch.randint(len(data["pairs"]), (batch // 4,), generator=generator)
     s = torch.randint(len(data["singles"]), (batch // 2,), generator=generator)
     images = [jitter(world.to_float(chosen), generator).flatten(0, 1)
               for chosen in (data["pair_images"][p], data["single_images"][s][:, None])]
@@ -206,13 +204,19 @@ class Learner(nn.Module):
             if name.endswith("bn3.weight"):
                 nn.init.ones_(weight)  # CLIP starts the blocks at 0, which spares deep towers and delays this one
         self.clip.visual.to(memory_format=torch.channels_last)
+        self.mean = 2 * torch.tensor(MEAN)[:, None, None] - 1
+        self.deviation = 2 * torch.tensor(DEVIATION)[:, None, None]
         self.from_image, self.from_text = readout(), readout()
+
+    def encode_images(self, images):
+        """Images (B, 3, 64, 64) in [-1, 1] -> features (B, E), normalised first as `CLIPEncoder` does."""
+        images = (images - self.mean) / self.deviation
+        return self.clip.encode_image(images.contiguous(memory_format=torch.channels_last))
 
     def losses(self, batch):
         """A batch of `draw_batch` -> its losses by name."""
-        images = batch["images"].contiguous(memory_format=torch.channels_last)
         # In float32: the layers are too narrow for bfloat16 to pay, it is 1.2 times slower on a CPU that has it.
-        image = F.normalize(self.clip.encode_image(images), dim=-1)
+        image = F.normalize(self.encode_images(batch["images"]), dim=-1)
         text = F.normalize(self.clip.encode_text(batch["tokens"]), dim=-1)
         factors, paired = batch["factors"], 2 * len(batch["names"])
         fit = matches(factors, batch["low"], batch["high"])
@@ -235,13 +239,25 @@ LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors"
 
 
 @torch.no_grad()
+def settle(learner, data, vocabulary, batches=16):
+    """Measure the batch normalisations' statistics anew, with the weights as they are: running ones trail behind."""
+    layers = [layer for layer in learner.clip.visual.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean over all batches
+    learner.clip.train()
+    for i in range(batches):
+        learner.encode_images(draw_batch(data, vocabulary, 128, seed=2, iteration=i)["images"])
+
+
+@torch.no_grad()
 def match_norms(learner, data, vocabulary):
     """Scale the image projection so that image features are on average as long as text features. Their length is free,
     since training normalises them, but warping compares distances between the two."""
     batch = draw_batch(data, vocabulary, 256, seed=1, iteration=0)
     clip_model = learner.clip.eval()
     lengths = [features.norm(dim=1).mean() for features in
-               (clip_model.encode_text(batch["tokens"]), clip_model.encode_image(batch["images"]))]
+               (clip_model.encode_text(batch["tokens"]), learner.encode_images(batch["images"]))]
     for parameter in clip_model.visual.attnpool.c_proj.parameters():
         parameter.mul_(lengths[0] / lengths[1])
 
@@ -382,6 +398,7 @@ if __name__ == "__main__":
         data = portraits(args.work, args.portraits, args.seed)
         minutes = args.minutes or (None if args.iterations else 20)
         learner = train(data, vocabulary, args.work, args.batch, args.rate, args.iterations, minutes, args.seed)
+        settle(learner, data, vocabulary)
         match_norms(learner, data, vocabulary)
         save_tensors(released(learner, vocabulary), output)
     right, alignment = evaluate(str(output), args.seed)
