@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+source "$(dirname "$0")/../paper.sh" stylegan2_car512 cars contrastive
+walk_paths "$@"
