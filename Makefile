@@ -10,7 +10,7 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	cp requirements.txt $@
 
-.venv/requirements-dev.txt: requirements-dev.txt .venv/requirements.txt
+.venv/requirements-dev.txt: requirements-dev.txt requirements-open-clip.txt .venv/requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	cp requirements-dev.txt $@
 

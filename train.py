@@ -52,7 +52,9 @@ def parser():
     idea.add_argument("--linear", action="store_true", help="the text points along the difference of the poles")
     idea.add_argument("--styleclip", action="store_true", help="the text points at the pole itself")
     g.add_argument("--clip-model", metavar="CLIP",
-                   help=f"a name of CLIP's or a file (default: {DEFAULT_CLIP}; the portraits bring their own)")
+                   help="a name of CLIP's, a file, or a model of open_clip's, such as SigLIP, as "
+                        "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
+                        f"(default: {DEFAULT_CLIP}; the portraits bring their own)")
 
     g = p.add_argument_group("paths")
     g.add_argument("--num-latent-support-dipoles", type=positive_int, default=32, metavar="N",
@@ -133,6 +135,7 @@ def train(args, experiment, space, dipoles, device):
     from models.clip_encoder import load_clip
 
     clip_encoder = load_clip(args.clip_model, device)
+    experiment.establish(clip_embed_dim=clip_encoder.embed_dim)
     corpus_support_sets = CorpusSupportSets(encode_dipoles(dipoles, clip_encoder), args.css_beta)
     with experiment.claimed():
         support_sets = trainer.prepare(

@@ -27,7 +27,7 @@ FREE_SETTINGS = {"cuda", "ckp_freq"}
 NEEDED = {"gan", "stylegan_space", "stylegan_layer", "truncation"}
 LONGEST_NAME = 255  # bytes, on common file systems
 # What args.json has besides settings.
-FACTS = {"jung_radius"}
+FACTS = {"jung_radius", "clip_embed_dim"}
 
 
 def idea(args):
@@ -55,7 +55,7 @@ class Experiment:
 
     def __init__(self, name, settings):
         """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
-        self.name, self.settings = name, settings
+        self.name, self.settings, self.facts = name, settings, {}
         if len(name.encode()) > LONGEST_NAME:
             raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id")
         self._check_settings()
@@ -87,6 +87,18 @@ class Experiment:
         if differing:
             raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
 
+    def establish(self, **facts):
+        """What the run rests on besides its settings. Raises UserError where it began with something else.
+
+        It is written with the settings when the run begins; runs that began before a fact was kept are not held to it.
+        """
+        file = self.directory / "args.json"
+        before = read_json(file) if file.is_file() else {}
+        differing = differences(before, facts, before.keys() ^ facts.keys())
+        if differing:
+            raise UserError(f"{self.directory} began otherwise ({differing}): give the same files, or set --exp-id")
+        self.facts |= facts
+
     @contextmanager
     def claimed(self):
         """The directory, made where it is not there, with every other process kept out of it.
@@ -114,7 +126,7 @@ class Experiment:
         """Write what stays the same throughout the run."""
         write_json([list(poles) for poles in dipoles], self.models / "semantic_dipoles.json")
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
-        write_json(self.settings | facts, self.directory / "args.json")
+        write_json(self.settings | self.facts | facts, self.directory / "args.json")
 
     def finish(self, support_sets):
         """Save the trained paths, and move the directory to experiments/complete in one step."""

@@ -108,7 +108,13 @@ class CorpusSupportSets(nn.Module):
     """The text's own warpings, fixed: each dipole's two poles in CLIP's embedding space."""
 
     def __init__(self, text_features, beta):
-        """text_features (K, 2, E); gamma_k = -ln(beta) / |A - B|^2: a pole's kernel has fallen to beta at the other."""
+        """text_features (K, 2, E); gamma_k = -ln(beta) / |A - B|^2: a pole's kernel has fallen to beta at the other.
+
+        The text alone sets the width; where on the warping an image lies depends on its feature's length too, which
+        models that train on cosines leave free. The shorter the image features are, the closer a direction is to A - B;
+        of features several times as long as the text's it is mostly the way to the origin, whatever the dipole. A beta
+        nearer 1 widens the kernels and undoes that.
+        """
         super().__init__()
         self.register_buffer("poles", text_features)
         squared = (text_features[:, 0] - text_features[:, 1]).square().sum(dim=1)

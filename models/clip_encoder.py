@@ -6,13 +6,15 @@ import socket
 import tempfile
 import urllib.parse
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, resize
+from torchvision.transforms.functional import center_crop, pad, resize
 
 from models.errors import UserError
 from models.registry import CLIP_FILES
@@ -26,6 +28,8 @@ with warnings.catch_warnings():
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
+OPEN_CLIP = "open_clip:"  # what a model of the library open_clip begins with
+
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
 DOWNLOAD_TIMEOUT = 15  # seconds without an answer
 
@@ -34,22 +38,52 @@ NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError,
               ArithmeticError, EOFError, OSError, NameError)
 
 
-class CLIPEncoder(nn.Module):
-    """Encodes with a `clip.model.CLIP`, which it makes float32 and freezes.
+@dataclass(frozen=True)
+class Interface:
+    """What a model gives, and how it wants its sentences and images."""
 
-    The features are as CLIP projects them, NOT of unit length: normalise where a cosine is meant. `embed_dim` is E,
-    `resolution` the side of the images that the model sees, `context_length` the tokens that a sentence may have.
+    embed_dim: int  # E
+    tokenize: Callable  # a sentence -> its token ids, those that mark its start and end included
+    context_length: int  # ids that the model reads
+    resolution: int  # pixels a side
+    padding: int = 0  # the id that fills up
+    mean: tuple = MEAN  # of pixels in [0, 1], as is the deviation
+    deviation: tuple = DEVIATION
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"  # this side is brought to the resolution; or the "longest"; or both, "squash"
+    background: float = -1.0  # round an image whose longest side fits, in [-1, 1]
+
+    @classmethod
+    def of(cls, model):
+        """A `clip.model.CLIP`'s."""
+        return cls(model.text_projection.shape[1], clip_tokens, model.context_length, model.visual.input_resolution)
+
+
+def clip_tokens(sentence):
+    """CLIP's own token ids of a sentence."""
+    tokenizer = clip.clip._tokenizer
+    return [tokenizer.encoder["<|startoftext|>"], *tokenizer.encode(sentence), tokenizer.encoder["<|endoftext|>"]]
+
+
+class CLIPEncoder(nn.Module):
+    """Encodes with a model that has `encode_text` and `encode_image`, which it makes float32 and freezes.
+
+    The features are as the model projects them, NOT of unit length: normalise where a cosine is meant. `embed_dim` is
+    E, `resolution` the side of the images that the model sees, `context_length` the tokens that a sentence may have.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, interface=None):
+        """interface: an `Interface`, which a `clip.model.CLIP` tells by itself."""
         super().__init__()
         self.model = model.float().eval().requires_grad_(False)
-        self.embed_dim = model.text_projection.shape[1]
-        self.resolution = model.visual.input_resolution
-        self.context_length = model.context_length
+        self.interface = interface or Interface.of(model)
+        self.embed_dim = self.interface.embed_dim
+        self.resolution = self.interface.resolution
+        self.context_length = self.interface.context_length
         # ((x + 1) / 2 - m) / s for pixels x in [-1, 1], as one subtraction and one division.
-        self.register_buffer("mean", 2 * torch.tensor(MEAN)[:, None, None] - 1, persistent=False)
-        self.register_buffer("deviation", 2 * torch.tensor(DEVIATION)[:, None, None], persistent=False)
+        mean, deviation = (torch.tensor(x)[:, None, None] for x in (self.interface.mean, self.interface.deviation))
+        self.register_buffer("mean", 2 * mean - 1, persistent=False)
+        self.register_buffer("deviation", 2 * deviation, persistent=False)
 
     def train(self, mode=True):
         """Stays in evaluation mode: the encoder is frozen, its batch statistics too."""
@@ -61,51 +95,84 @@ class CLIPEncoder(nn.Module):
 
         Raises UserError for a sentence of more than `context_length` tokens, its start and end included.
         """
-        rows = []
-        for sentence in sentences:
-            try:
-                rows.append(clip.tokenize(sentence, context_length=self.context_length))
-            except RuntimeError:
-                raise UserError(f"{sentence!r} is too long for this CLIP, which reads up to {self.context_length - 2} "
-                                 "tokens (a token is a word or a part of one): shorten it") from None
-        return self.model.encode_text(torch.cat(rows).to(self.mean.device))
+        tokens = torch.tensor([self._tokens(sentence) for sentence in sentences])
+        return self.model.encode_text(tokens.to(self.mean.device))
+
+    def _tokens(self, sentence):
+        tokenize, length = self.interface.tokenize, self.context_length
+        ids = tokenize(sentence)
+        if len(ids) > length:
+            raise UserError(f"{sentence!r} is too long for this CLIP, which reads up to {length - len(tokenize(''))} "
+                            "tokens (a token is a word or a part of one): shorten it")
+        return ids + [self.interface.padding] * (length - len(ids))
 
     def encode_images(self, images):
         """Images (B, 3, H, W) in [-1, 1] -> features (B, E), differentiable with respect to the images.
 
-        The shorter side is brought to the model's resolution and the middle is cut out, as CLIP was trained.
+        They are brought to the model's resolution as it was trained: most cut the middle out of the shorter side.
         """
         if images.shape[-2:] != (self.resolution, self.resolution):
-            images = resize(images, self.resolution, InterpolationMode.BICUBIC, antialias=True)
-            images = center_crop(images, self.resolution)
+            images = _fitted(images, self.interface)
         return self.model.encode_image((images - self.mean) / self.deviation)
 
 
+def _fitted(images, interface):
+    """Images (B, 3, H, W) -> (B, 3, R, R)."""
+    side, mode = interface.resolution, interface.resize_mode
+    if mode == "longest":
+        scale = side / max(images.shape[-2:])
+        size = [round(length * scale) for length in images.shape[-2:]]
+    else:
+        size = [side, side] if mode == "squash" else side
+    images = resize(images, size, InterpolationMode(interface.interpolation), antialias=True)
+    if mode == "longest":
+        rows, columns = (side - length for length in images.shape[-2:])
+        images = pad(images, [columns // 2, rows // 2, (columns + 1) // 2, (rows + 1) // 2], interface.background)
+    return center_crop(images, side)
+
+
 def load_clip(name_or_file, device="cpu"):
-    """A frozen `CLIPEncoder` on `device`, from a name of `clip.available_models()` or a file.
+    """A frozen `CLIPEncoder` on `device`, from a name of `clip.available_models()`, a file, or "open_clip:..".
 
     A file is either one of OpenAI's or a plain state dict. Weights of a known name are fetched once into ~/.cache/clip.
-    Raises UserError for what is neither a name nor a file, for a file that holds no CLIP, and where weights have to be
-    fetched and cannot be; each says in one line what to do.
+    What may follow "open_clip:" is told in `models.open_clip_encoder`. Raises UserError for what is neither a name nor
+    a file, for a file that holds no CLIP, and where weights have to be fetched and cannot be; each says in one line
+    what to do.
     """
     name_or_file = str(CLIP_FILES.get(name_or_file, name_or_file))
+    if name_or_file.startswith(OPEN_CLIP):
+        return _load_open_clip(name_or_file.removeprefix(OPEN_CLIP)).to(device)
     if name_or_file in clip.available_models():
         file = _fetch(name_or_file)
     elif os.path.isfile(name_or_file):
         file = name_or_file
     else:
         raise UserError(f"{name_or_file!r} is neither a file nor a CLIP model; the models are "
-                                + ", ".join(clip.available_models()))
+                        + ", ".join(clip.available_models()) + f", and {OPEN_CLIP}MODEL/PRETRAINED")
     try:
         # On the CPU first, so that what fails here is the file and not the device. Half-precision weights become float.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # OpenAI's files are TorchScript archives
             model, _ = clip.load(str(file), device="cpu", jit=False)
     except NOT_A_CLIP as error:
-        reason = " ".join(str(error).split()).split(". ")[0][:160]
-        raise UserError(f"{file} holds no CLIP that can be read ({type(error).__name__}: {reason}): give a state dict "
-                         "of a CLIP, a file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
+        raise UserError(f"{file} holds no CLIP that can be read ({reason(error)}): give a state dict of a CLIP, a file "
+                        "of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
     return CLIPEncoder(model).to(device)
+
+
+def _load_open_clip(name):
+    try:
+        from models.open_clip_encoder import load_open_clip
+    except ModuleNotFoundError as error:
+        raise UserError(f"{OPEN_CLIP}{name} needs the package {error.name}: "
+                        "pip install -r requirements-open-clip.txt") from None
+    return CLIPEncoder(*load_open_clip(name))
+
+
+def reason(error):
+    """What an error of a library says, short and in one line."""
+    text = " ".join(str(error).split()).split(". ")[0][:160]
+    return f"{type(error).__name__}: {text}"
 
 
 def _fetch(name):
@@ -121,7 +188,7 @@ def _fetch(name):
             os.replace(clip.clip._download(url, partial), file)
     except (OSError, RuntimeError, TypeError) as error:  # TypeError: an answer without a length
         raise UserError(f"the weights of {name} are not in {file} and could not be downloaded ({error}): "
-                              f"fetch {url} and put it there") from None
+                        f"fetch {url} and put it there") from None
     return file
 
 

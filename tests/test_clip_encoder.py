@@ -147,10 +147,21 @@ def test_weights_that_cannot_be_fetched(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_import_is_silent():
-    done = subprocess.run([sys.executable, "-W", "always", "-c", "import models.clip_encoder"], capture_output=True,
-                          text=True, check=True)
+IMPORT = "import sys, models.clip_encoder; assert 'open_clip' not in sys.modules"
+
+
+def test_import_is_silent_and_leaves_out_what_is_extra():
+    done = subprocess.run([sys.executable, "-W", "always", "-c", IMPORT], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+@pytest.mark.parametrize("package", ["open_clip", "tokenizers"])
+def test_extra_that_is_not_installed(package, monkeypatch):
+    monkeypatch.delitem(sys.modules, "models.open_clip_encoder", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=r"pip install -r requirements-open-clip\.txt") as caught:
+        load_clip("open_clip:ViT-B-16-SigLIP/webli")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.clip_encoder import clip
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces"
 PUBLISHED_COMMAND = (
@@ -53,7 +55,7 @@ def run_warm(tmp_path_factory):
     """As run_command, without the imports' seconds."""
     streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
     command = [sys.executable, "-c", SERVER, str(REPOSITORY)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/nonexistent"}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with subprocess.Popen(command, **pipes, env=environment, text=True) as server:
 
@@ -345,6 +347,23 @@ def test_file_that_is_no_clip_is_refused(content, refused, train_arguments, tmp_
     else:
         (tmp_path / "clip.pt").write_bytes(content)
     assert "clip.pt" in refused("train.py", *train_arguments(clip_model=tmp_path / "clip.pt"))
+
+
+def test_released_weights_that_cannot_be_had_are_refused_with_what_gets_them(refused, train_arguments):
+    pytest.importorskip("open_clip")
+    line = refused("train.py", *train_arguments(clip_model="open_clip:ViT-B-16-SigLIP/webli"))
+    assert "open_clip_model.safetensors" in line and "hf download timm/ViT-B-16-SigLIP" in line
+
+
+def test_run_that_began_with_a_clip_of_another_size_is_refused(workplace, refused, train_arguments, tmp_path):
+    experiments = workplace / "experiments"
+    shutil.move(experiments / "complete" / NAME, experiments / "wip" / NAME)
+    other = tmp_path / "other.pt"
+    torch.save(clip.model.CLIP(24, 64, 2, 64, 16, 77, 49408, 64, 1, 1).state_dict(), other)
+    file = experiments / "wip" / NAME / "args.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"clip_model": str(other)}))
+    line = refused("train.py", *train_arguments(clip_model=other), cwd=workplace)
+    assert "clip_embed_dim is 24, was 32" in line
 
 
 def test_missing_clip_file_is_refused(refused, train_arguments, tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -174,3 +175,18 @@ def test_random_pairs_are_antipodal_and_their_kernels_fall_to_beta():
     squared = (pairs[:, :, 0] - pairs[:, :, 1]).square().sum(-1)
     torch.testing.assert_close(torch.exp(-sets.LOGGAMMA.detach().exp() * squared), torch.full((K, N), 0.3))
     assert len(pairs[:, :, 0].flatten(0, 1).unique(dim=0)) == K * N
+
+
+@pytest.mark.parametrize("length", [0.01, 0.5, 1.0, 2.0, 10.0])
+def test_image_features_of_any_length_have_directions_that_a_larger_beta_turns_along_the_dipole(length):
+    generator = torch.Generator().manual_seed(0)
+    common = torch.randn(64, generator=generator)
+    poles = common + 0.4 * torch.randn(6, 2, 64, generator=generator)
+    images = length * (0.3 * common + torch.randn(6, 64, generator=generator))
+    axes = F.normalize(poles[:, 0] - poles[:, 1], dim=1)
+    found = []
+    for beta in (0.25, 0.5, 0.75, 0.9, 0.9999):
+        directions = CorpusSupportSets(poles, beta)(images, torch.arange(6))
+        torch.testing.assert_close(directions.norm(dim=1), torch.ones(6))
+        found.append((directions * axes).sum(dim=1).mean().item())
+    assert found == sorted(found) and found[-1] > 0.99

@@ -1,0 +1,217 @@
+"""Models of the library open_clip: SigLIP, MobileCLIP, EVA and the rest. An extra, requirements-open-clip.txt.
+
+    open_clip:MODEL/TAG        weights that were released, as open_clip lists them
+    open_clip:MODEL/FILE       weights in a file, which were trained on images as MODEL's released ones were
+    open_clip:MODEL/TAG=FILE   the same, where the released ones differ in that
+    open_clip:FOLDER           what `hf download REPOSITORY --local-dir FOLDER` leaves
+
+Released weights are taken from Hugging Face's cache, or else downloaded into it. A model whose tokenizer is not CLIP's
+(SigLIP's are not) needs tokenizer.json and tokenizer_config.json too: they are looked for beside a file, in a folder,
+and in the cache. open_clip itself would read them through `transformers`, which is ten times as large, and which since
+version 5 builds some tokenizers anew from their vocabulary; here `tokenizers` reads them as they were released.
+"""
+
+import difflib
+import json
+import warnings
+from functools import partial
+from pathlib import Path
+
+import open_clip
+from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import RemoteEntryNotFoundError
+from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer, get_clean_fn
+from tokenizers import Tokenizer
+
+from models.clip_encoder import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
+from models.errors import UserError
+
+TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
+SETTINGS = "open_clip_config.json"  # of a folder: the network and the preparation of its images
+PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # of images, in open_clip's lists
+
+
+def load_open_clip(name):
+    """What follows "open_clip:" -> (model, `Interface`) of a `CLIPEncoder`, on the CPU.
+
+    Raises UserError, in one line, for an unknown model or tag, for weights and tokenizers that are neither there nor to
+    be had, and for files that hold something else.
+    """
+    if Path(name).is_dir():
+        source = folder = Path(name)
+        network, options = _network_of(folder), {"model_name": f"local-dir:{folder}"}
+    else:
+        network, source, options = _named(name)
+        folder = source.parent
+    tokenize, padding = _tokenizer(network["text_cfg"], folder)
+    model = _model(source, **options)
+    length = network["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH)
+    images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
+    height, width = images.size if isinstance(images.size, (tuple, list)) else (images.size, images.size)
+    if height != width:
+        raise UserError(f"{OPEN_CLIP}{name} sees images of {height} x {width} pixels: choose one that sees squares")
+    return model, Interface(
+        network["embed_dim"], tokenize, length, height, padding, tuple(images.mean), tuple(images.std),
+        images.interpolation, images.resize_mode, images.fill_color / 127.5 - 1,
+    )  # fmt: skip
+
+
+def _named(name):
+    """ "MODEL/.." -> (settings of the network, file of its weights, what `open_clip.create_model` makes it from)."""
+    model, tag, file = _parse(name)
+    network = open_clip.get_model_config(model)
+    _check_text(network["text_cfg"])
+    released = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+    preparation = released or _usual_preparation(model)
+    file = file or _released_weights(name, released["hf_hub"])
+    return network, file, {
+        "model_name": model,
+        "pretrained": str(file),
+        "force_quick_gelu": released.get("quick_gelu", False),
+        "force_preprocess_cfg": {key: preparation[key] for key in PREPARATION if key in preparation},
+    }
+
+
+def _parse(name):
+    """ "MODEL/.." -> (a model that open_clip knows, a tag of its or None, a file that is there or None)."""
+    model, _, weights = name.partition("/")
+    models = open_clip.list_models()
+    if model not in models:
+        near = difflib.get_close_matches(model, models, 4, 0.3)
+        raise UserError(f"open_clip has no model {model!r} (near it: {', '.join(near)}) and {name!r} is no folder")
+    tag, equals, path = weights.partition("=")
+    if equals and open_clip.is_pretrained_cfg(model, tag):
+        if not Path(path).is_file():
+            raise UserError(f"{path} is missing, the weights in {OPEN_CLIP}{name}")
+        return model, tag, Path(path).absolute()
+    if open_clip.is_pretrained_cfg(model, weights):
+        return model, weights, None
+    if Path(weights).is_file():
+        return model, None, Path(weights).absolute()
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+    raise UserError(f"{weights!r} is neither a file nor released weights of open_clip's {model}, which are: {tags}")
+
+
+def _network_of(folder):
+    """The network's settings in a folder."""
+    file = folder / SETTINGS
+    network = _read_json(file).get("model_cfg")
+    if not isinstance(network, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= network.keys():
+        raise UserError(f"{file} has no model_cfg with embed_dim, vision_cfg and text_cfg: it is none of open_clip's")
+    _check_text(network["text_cfg"])
+    if not any(file for suffix in ("safetensors", "bin", "pth") for file in folder.glob(f"*.{suffix}")):
+        raise UserError(f"{folder} has no weights (.safetensors, .bin or .pth): put them there")
+    return network
+
+
+def _usual_preparation(model):
+    """How the released weights of a model want their images, where they agree; CLIP's way where none was released."""
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    released = [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
+    if len({tuple(one[key] for key in PREPARATION) for one in released}) > 1:
+        raise UserError(f"the released weights of {model} want their images prepared in different ways: say which yours"
+                        f" are like, {OPEN_CLIP}{model}/TAG=FILE, where TAG is one of {', '.join(tags)}")
+    return released[0] if released else {}
+
+
+def _model(source, model_name, **options):
+    """A model of open_clip's with the weights that are in `source`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of odd files before it fails on them
+            model = open_clip.create_model(model_name, require_pretrained=True, weights_only=True, **options)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file fails in any way: unpickling, a missing key, a wrong shape
+        raise UserError(f"{source} holds no weights of {model_name} that can be read ({reason(error)}): give those of "
+                        "this model") from None
+    for encode in ("encode_text", "encode_image"):  # CoCa's features are of unit length unless told
+        setattr(model, encode, partial(getattr(model, encode), normalize=False))
+    return model
+
+
+def _check_text(text):
+    """Refuse the few models whose text network is one of the package `transformers`, with settings of its own there."""
+    if text.get("hf_model_name") or text.get("tokenizer_mode"):
+        raise UserError("this model reads text with the package transformers, which is not used here: choose another")
+
+
+def _tokenizer(text, folder):
+    """A model's text settings, and the folder of its weights -> (sentence -> token ids, the id that fills up)."""
+    settings = text.get("tokenizer_kwargs", {})
+    if not text.get("hf_tokenizer_name"):
+        bpe = SimpleTokenizer(**settings)
+        return lambda sentence: [bpe.sot_token_id, *bpe.encode(sentence), bpe.eot_token_id], 0
+    file, special = _tokenizer_files(text["hf_tokenizer_name"], folder)
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        padding = _id(tokenizer, special["pad_token"])
+        separator = _id(tokenizer, special["sep_token"]) if settings.get("strip_sep_token") else None
+    except Exception as error:  # `tokenizers` raises nothing narrower
+        raise UserError(f"{file} or {TOKENIZER_SETTINGS} is no tokenizer's ({reason(error)}): get it again") from None
+    clean = get_clean_fn(settings.get("clean", "whitespace"))
+    return lambda sentence: [0 if id == separator else id for id in tokenizer.encode(clean(sentence)).ids], padding
+
+
+def _id(tokenizer, token):
+    """The id of a special token, which the settings write as a string or as a dict."""
+    found = tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token)
+    if found is None:
+        raise ValueError(f"{token} is none of its tokens")
+    return found
+
+
+def _tokenizer_files(repository, folder):
+    """The file of a tokenizer, and its settings: from the folder if they lie there, else from Hugging Face."""
+    names = (TOKENIZER, TOKENIZER_SETTINGS)
+    files = [folder / name for name in names]
+    if not all(file.is_file() for file in files):
+        advice = f"put its {' and '.join(names)} into {folder}"
+        files = [_from_hub("the tokenizer", repository, [name], advice) for name in names]
+    return files[0], _read_json(files[1])
+
+
+def _released_weights(name, place):
+    """The file of released weights; place: "organisation/repository/" and, where it has another name, the file."""
+    repository, _, file = place.rpartition("/")
+    files = [str(Path(file).with_suffix(".safetensors")), file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    return _from_hub(f"the weights of {name}", repository, files, f"give the folder, {OPEN_CLIP}FOLDER")
+
+
+def _from_hub(what, repository, names, advice):
+    """The first of these files that a repository has, from Hugging Face's cache or downloaded into it.
+
+    Asks for a file's size first, which fails at once where `hf_hub_download` alone would try for a minute.
+    """
+    for name in names:
+        cached = try_to_load_from_cache(repository, name)
+        if isinstance(cached, str):
+            return Path(cached)
+    why = "it has no such file"
+    for name in names:
+        try:
+            get_hf_file_metadata(hf_hub_url(repository, name), timeout=DOWNLOAD_TIMEOUT)
+            return Path(hf_hub_download(repository, name))
+        except RemoteEntryNotFoundError:
+            continue
+        except Exception as error:  # no network, no permission, a full disk: each library below has errors of its own
+            why = reason(error)
+            break
+    raise UserError(f"{what}, {' or '.join(names)} of {repository}, cannot be found in {constants.HF_HUB_CACHE} nor "
+                    f"downloaded ({why}): run `hf download {repository} --local-dir FOLDER` where there is a network, "
+                    f"and {advice}")
+
+
+def _read_json(file):
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} is missing: get the whole folder") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not valid JSON ({reason(error)})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file} holds no settings")
+    return content
