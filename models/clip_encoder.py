@@ -47,7 +47,7 @@ class Interface:
     context_length: int  # ids that the model reads
     resolution: int  # pixels a side
     padding: int = 0  # the id that fills up
-    mean: tuple = MEAN  # of pixels in [0, 1], as is the deviation
+    mean: tuple = MEAN  # of the colours in [0, 1], as is the deviation
     deviation: tuple = DEVIATION
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"  # this side is brought to the resolution; or the "longest"; or both, "squash"
@@ -81,7 +81,7 @@ class CLIPEncoder(nn.Module):
         self.resolution = self.interface.resolution
         self.context_length = self.interface.context_length
         # ((x + 1) / 2 - m) / s for pixels x in [-1, 1], as one subtraction and one division.
-        mean, deviation = (torch.tensor(x)[:, None, None] for x in (self.interface.mean, self.interface.deviation))
+        mean, deviation = (torch.tensor(x).reshape(-1, 1, 1) for x in (self.interface.mean, self.interface.deviation))
         self.register_buffer("mean", 2 * mean - 1, persistent=False)
         self.register_buffer("deviation", 2 * deviation, persistent=False)
 

@@ -52,8 +52,9 @@ def load_open_clip(name):
     if height != width:
         raise UserError(f"{OPEN_CLIP}{name} sees images of {height} x {width} pixels: choose one that sees squares")
     return model, Interface(
-        network["embed_dim"], tokenize, length, height, padding, tuple(images.mean), tuple(images.std),
-        images.interpolation, images.resize_mode, images.fill_color / 127.5 - 1,
+        network["embed_dim"], tokenize, length, height, padding, images.mean, images.std,
+        "bilinear" if images.interpolation == "bilinear" else "bicubic", images.resize_mode,
+        images.fill_color / 127.5 - 1,
     )  # fmt: skip
 
 
@@ -97,10 +98,11 @@ def _network_of(folder):
     """The network's settings in a folder."""
     file = folder / SETTINGS
     network = _read_json(file).get("model_cfg")
-    if not isinstance(network, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= network.keys():
-        raise UserError(f"{file} has no model_cfg with embed_dim, vision_cfg and text_cfg: it is none of open_clip's")
+    parts = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
+    if not isinstance(network, dict) or not all(isinstance(network.get(part), kind) for part, kind in parts.items()):
+        raise UserError(f"{file} has no model_cfg with {', '.join(parts)}: it is none of open_clip's")
     _check_text(network["text_cfg"])
-    if not any(file for suffix in ("safetensors", "bin", "pth") for file in folder.glob(f"*.{suffix}")):
+    if not any(file.suffix in (".safetensors", ".bin", ".pth") for file in folder.iterdir()):
         raise UserError(f"{folder} has no weights (.safetensors, .bin or .pth): put them there")
     return network
 
