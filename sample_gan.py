@@ -31,6 +31,7 @@ def parser():
     p.add_argument("--from-codes", metavar="FILE.pt",
                    help="StyleGAN2: take the codes from a tensor (n, layers, w_dim) or (n, w_dim) as they are, as of "
                         "inverted photographs; walk such a pool with --w-space")
+    p.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     add_device_arguments(p)
     return p
 
@@ -54,6 +55,7 @@ def main(arguments):
 
     from lib import pool
     from lib.config import LATENT_CODES
+    from lib.synthesis import Synthesiser, default_batch_size
     from models.load_generator import generator_name, load_generator
 
     generator = load_generator(args.gan, choose_device(args.cuda))
@@ -62,8 +64,13 @@ def main(arguments):
     directory = LATENT_CODES / name / f"{name}-{suffix}"
     pool.open_for_writing(directory, vars(args))
     image_name = f"image_{args.stylegan_space.lower()}.jpg"
-    for codes in tqdm(sources, desc="sampling", unit="code", dynamic_ncols=True):
-        pool.write_code(directory, generator, codes, image_name)
+    batch_size = args.batch_size or default_batch_size(generator)
+    synthesise = Synthesiser(lambda codes: generator(codes.to(pool.device_of(generator))), batch_size)
+    with tqdm(total=len(sources), desc="sampling", unit="code", dynamic_ncols=True) as progress:
+        for first in range(0, len(sources), batch_size):
+            batch = sources[first : first + batch_size]
+            pool.write_codes(directory, batch, image_name, synthesise)
+            progress.update(len(batch))
     print(f"pool: {directory}")
     if args.verbose:
         for codes in sources:
@@ -71,7 +78,7 @@ def main(arguments):
 
 
 def drawn(args, generator):
-    """The codes that follow from the seed, as `pool.write_code` takes them, and what the pool's name ends in."""
+    """The codes that follow from the seed, as `pool.write_codes` takes them, and what the pool's name ends in."""
     import torch
 
     from lib import pool
@@ -83,7 +90,7 @@ def drawn(args, generator):
 
 
 def from_file(args, generator):
-    """The codes of --from-codes, as `pool.write_code` takes them, and what the pool's name ends in."""
+    """The codes of --from-codes, as `pool.write_codes` takes them, and what the pool's name ends in."""
     from lib import pool
     from models.stylegan2 import StyleGAN2
 

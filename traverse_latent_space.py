@@ -16,14 +16,14 @@ from lib.command_line import (
 from models.errors import UserError
 
 # Flags that decide nothing about what the pictures show.
-FREE_SETTINGS = {"verbose", "exp", "pool", "batch_size", "cuda"}
+FREE_SETTINGS = {"verbose", "exp", "pool", "batch_size", "workers", "cuda"}
 
 EXAMPLE = """
 example, after train.py and sample_gan.py:
   python traverse_latent_space.py -v --gif --strip --exp=experiments/complete/EXP_DIR \\
       --pool=stylegan2_portraits64-4 --eps=0.1 --shift-steps=15
 
-The results are below EXP_DIR/results/; open index.html there. Codes that have been walked are not walked again.
+The results are below EXP_DIR/results/; open index.html there. What is there already is not made again.
 """
 
 
@@ -41,7 +41,9 @@ def parser():
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
 
     g = p.add_argument_group("pictures")
-    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: those of a path)")
+    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
+    g.add_argument("--workers", type=number(int, low=0), metavar="N",
+                   help="processes that write the pictures (default: one a core); 0: none beside the generator's")
     g.add_argument("--img-size", type=pixels, metavar="PX", help="of the saved images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, 1, 95), default=95, metavar="Q", help="JPEG quality, 1 to 95")
     g.add_argument("--gif", action="store_true", help="make an animation of each path")
@@ -71,6 +73,7 @@ def main(arguments):
     from tqdm import tqdm
 
     from lib import pool, traversal
+    from lib.encoding import default_workers
     from lib.experiment import open_trained
     from lib.latent_space import latent_space
     from lib.support_sets import LatentSupportSets
@@ -94,7 +97,8 @@ def main(arguments):
     results = Path(args.exp) / "results" / pool_directory.name / name
     settings = {key: value for key, value in vars(args).items() if key not in FREE_SETTINGS}
     total = len(sources) * support_sets.num_paths
-    walk = traversal.traverse(space, support_sets, sources, results, settings, args.w_space, args.batch_size)
+    workers = default_workers() if args.workers is None else args.workers
+    walk = traversal.traverse(space, support_sets, sources, results, settings, args.w_space, args.batch_size, workers)
     for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True):
         pass
     write_pages(results, args, dipoles, [source.name for source in sources], length)
@@ -109,7 +113,7 @@ def write_pages(results, args, dipoles, codes, length):
     from lib.files import read_json
 
     made = [read_json(results / code / "settings.json") for code in codes]
-    shown = len(traversal.frame_indices(args.shift_steps, args.shift_leap))
+    shown = traversal.frame_count(args.shift_steps, args.shift_leap)
     strips = {min(settings["strip_number"], shown) if settings["strip"] else 0 for settings in made}
     pages = rendering.Results(
         experiment=Path(args.exp).resolve().name,

@@ -5,8 +5,6 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from models.errors import UserError
 
 
@@ -26,6 +24,9 @@ def replacing(path, durable=True):
                 file.flush()
                 os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -57,5 +58,7 @@ def differences(before, now, ignored=frozenset()):
 
 
 def save_tensors(content, path):
+    import torch  # not above: the processes that encode pictures import this module too
+
     with replacing(path) as file:
         torch.save(content, file)

@@ -23,7 +23,7 @@ from models.errors import UserError
 from models.stylegan2 import StyleGAN2
 from models.tensor_files import load_tensors
 
-FREE_SETTINGS = {"cuda", "verbose"}  # may differ when a pool is written on
+FREE_SETTINGS = {"cuda", "verbose", "batch_size"}  # may differ when a pool is written on
 
 
 def code_hash(code):
@@ -72,22 +72,26 @@ def codes_of_z(generator, z, truncation=1.0):
     return codes
 
 
-@torch.no_grad()
-def write_code(directory, generator, codes, image_name):
-    """Write one code and its image, whole or not at all; one that is already there is left alone.
+def write_codes(directory, batch, image_name, synthesise):
+    """Write codes and their images, each whole or not at all; one that is already there is left alone.
 
-    codes: {file name: tensor (1, ...)}. The first names the directory, the last is what the generator takes.
+    batch: {file name: tensor (1, ...)} of each code; the first names the directory, the last is what the generator
+    takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. Where one code is missing, all are synthesised, so
+    that a pool that was stopped ends with the same images as one that was not.
     """
-    tensors = list(codes.values())
-    target = directory / code_hash(tensors[0])
-    if target.is_dir():
+    targets = [directory / code_hash(next(iter(codes.values()))) for codes in batch]
+    if all(target.is_dir() for target in targets):
         return
-    partial = directory / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, code in codes.items():
-        save_tensors(code, partial / name)
-    rendering.save_jpeg(rendering.to_uint8(generator(tensors[-1].to(device_of(generator))))[0], partial / image_name)
-    partial.rename(target)
+    frames = synthesise(torch.cat([list(codes.values())[-1] for codes in batch]))
+    for target, codes, frame in zip(targets, batch, frames):
+        if target.is_dir():
+            continue
+        partial = directory / f".{target.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        for name, code in codes.items():
+            save_tensors(code, partial / name)
+        rendering.save_jpeg(frame, partial / image_name)
+        partial.rename(target)
 
 
 def device_of(generator):

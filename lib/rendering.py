@@ -6,22 +6,25 @@ The pages link relatively to what lies beside them in a results folder:
     <code>/paths_images/path_000/000000.jpg ...    the frames, from the second sentence's end to the first's
     <code>/paths_strips/path_000_strip.jpg
     <code>/paths_strips/path_000.gif
+
+The processes that encode frames import this module: it must not need torch before `to_uint8` is called.
 """
 
 import os
 import re
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-import torch
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from lib.files import replacing, write_text
 
 JPEG_WIDEST = 65500  # pixels: libjpeg's own limit (JPEG_MAX_DIMENSION)
 GIF_SHORTEST = 2     # hundredths of a second: browsers slow anything shorter down to 10
+GIF_TRAILER = b";"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ def to_uint8(images):
     Raises:
         ValueError: some value is NaN.
     """
+    import torch
+
     images = torch.as_tensor(images).detach().float()
     if images.isnan().any():
         raise ValueError("an image holds NaN: the generator or its latent code is broken")
@@ -69,9 +74,13 @@ def _picture(frame, height=None):
 
 def save_jpeg(frame, path, size=None, quality=95):
     """Write a frame (H, W, 3) uint8. `size` is its height in pixels, and so its width where it is square."""
+    _save_jpeg(_picture(frame, size), path, quality)
+
+
+def _save_jpeg(picture, path, quality=95):
     with replacing(path, durable=False) as file:
         # Colours at full resolution: at half of it, JPEG's usual, the eyes of a 64 pixel face turn grey.
-        _picture(frame, size).save(file, "JPEG", quality=quality, subsampling="4:4:4")
+        picture.save(file, "JPEG", quality=quality, subsampling="4:4:4")
 
 
 def strip_indices(frames, count):
@@ -93,12 +102,27 @@ def save_strip(frames, path, count, height):
         ValueError: the strip would show nothing, or be wider than a JPEG can be.
     """
     shown = strip_indices(len(frames), count)
-    frame_height, frame_width, _ = frames[0].shape
-    width = len(shown) * round(frame_width * height / frame_height)
-    if width > JPEG_WIDEST:
-        raise ValueError(f"a strip of {len(shown)} frames at {height} pixels is {width} wide; JPEG ends at "
-                         f"{JPEG_WIDEST}: show fewer frames, or smaller ones")
-    save_jpeg(np.concatenate([np.asarray(_picture(frames[i], height)) for i in shown], axis=1), path)
+    join_strip((strip_cell(frames[i], height) for i in shown), len(shown), path)
+
+
+def strip_cell(frame, height):
+    """A frame (H, W, 3) uint8 as a strip shows it, a PIL image."""
+    return _picture(frame, height)
+
+
+def join_strip(cells, count, path):
+    """Write `count` cells of `strip_cell`, any iterable, side by side. Raises ValueError where a JPEG cannot be so
+    wide."""
+    strip = None
+    for i, cell in enumerate(cells):
+        if strip is None:
+            width = count * cell.width
+            if width > JPEG_WIDEST:
+                raise ValueError(f"a strip of {count} frames at {cell.height} pixels is {width} wide; JPEG ends at "
+                                 f"{JPEG_WIDEST}: show fewer frames, or smaller ones")
+            strip = Image.new("RGB", (width, cell.height))
+        strip.paste(cell, (i * cell.width, 0))
+    _save_jpeg(strip, path)
 
 
 def save_gif(frames, path, height, fps):
@@ -108,11 +132,38 @@ def save_gif(frames, path, height, fps):
     colours change, one palette for all was 4 to 6 times further from the frames (mean squared error) and grainy,
     for files 8 to 16 % smaller.
     """
-    pictures = [_with_palette(_picture(frame, height)) for frame in frames]
-    first, *rest = pictures + pictures[-2:0:-1]
+    join_gif(there_and_back([gif_image(frame, height, fps) for frame in frames]), path)
+
+
+def there_and_back(items):
+    """a, b, c, d -> a, b, c, d, c, b: what is shown in turn where they go there and back for ever."""
+    return [*items, *items[-2:0:-1]]
+
+
+def gif_image(frame, height, fps):
+    """A frame (H, W, 3) uint8 as the bytes of a GIF of its own, `height` pixels high."""
+    picture = _with_palette(_picture(frame, height))
     duration = 10 * max(GIF_SHORTEST, round(100 / fps))
+    image = b"".join(GifImagePlugin.getdata(picture, duration=duration, include_color_table=True))
+    return _gif_header(*picture.size) + image + GIF_TRAILER
+
+
+def _gif_header(width, height):
+    """Header, logical screen of 8 bits a primary without a palette for all, and the wish to loop for ever."""
+    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0) + b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
+
+
+def join_gif(images, path):
+    """Write GIFs of `gif_image`, any iterable of bytes, as one animation.
+
+    They are put one behind the other as they are: no frame is compressed twice, and only one is in memory at a time.
+    (Each is dithered for itself, so that what two frames share would save nothing: measured.)
+    """
+    start = len(_gif_header(0, 0))
     with replacing(path, durable=False) as file:
-        first.save(file, "GIF", save_all=True, append_images=rest, duration=duration, loop=0, optimize=True)
+        for i, image in enumerate(images):
+            file.write(image[start if i else 0 : -len(GIF_TRAILER)])
+        file.write(GIF_TRAILER)
 
 
 def _with_palette(picture):

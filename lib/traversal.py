@@ -10,97 +10,216 @@
             settings.json                             what it was made with
 """
 
+import fcntl
+import os
 import shutil
+import weakref
+from itertools import groupby, islice
 
 import torch
 
-from lib import rendering
-from lib.files import read_json, save_tensors, write_json
+from lib.encoding import Encoders, PathFiles
+from lib.files import read_json, replacing, save_tensors, write_json
 from lib.pool import read_code
+from lib.synthesis import Synthesiser, default_batch_size
+from models.errors import UserError
+
+# Codes are traced together up to these, so that memory does not grow with their number.
+TRACED_CODES, TRACED_BYTES = 64, 2**26
 
 
 @torch.no_grad()
-def trace(space, support_sets, codes, shift_steps, eps):
+def trace(space, support_sets, codes, shift_steps, eps, leap=1):
     """Walk every path from every code, `shift_steps` steps of length `eps` in both senses, as one batch.
 
-    codes (B, ...) -> (B, K, 2 * shift_steps + 1, ...): from the end of negative shifts to that of positive ones, with
-    the start in the middle. Each step goes along the direction at the code that it starts from.
+    codes (B, ...) -> (B, K, frames, ...), the start and every `leap`-th code on either side of it: from the end of
+    negative shifts to that of positive ones, with the start in the middle. Each step goes along the direction at the
+    code that it starts from.
     """
-    num_codes, num_paths = len(codes), support_sets.num_paths
+    num_codes, num_paths, reach = len(codes), support_sets.num_paths, shift_steps // leap
     current = codes.repeat_interleave(2 * num_paths, dim=0)
     indices = torch.arange(num_paths).repeat_interleave(2).repeat(num_codes)
     steps = eps * torch.tensor([-1.0, 1.0], device=codes.device).repeat(num_codes * num_paths)[:, None]
-    walked = [current]
-    for _ in range(shift_steps):
+    paths = codes.new_empty(num_codes, num_paths, 2 * reach + 1, *codes.shape[1:])
+    paths[:, :, reach] = codes[:, None]
+    for step in range(1, reach * leap + 1):
         current = space.shift(current, steps * support_sets(space.positions(current), indices))
-        walked.append(current)
-    walked = torch.stack(walked, dim=1).unflatten(0, (num_codes, num_paths, 2))
-    negative, positive = walked[:, :, 0], walked[:, :, 1]
-    return torch.cat([negative[:, :, 1:].flip(2), positive], dim=2)
+        if step % leap == 0:
+            ends = current.unflatten(0, (num_codes, num_paths, 2))
+            paths[:, :, reach - step // leap] = ends[:, :, 0]
+            paths[:, :, reach + step // leap] = ends[:, :, 1]
+    return paths
 
 
-def frame_indices(shift_steps, leap):
-    """Which codes of a traced path are shown: the start, and every `leap`-th on either side of it."""
-    reach = shift_steps // leap * leap
-    return list(range(shift_steps - reach, shift_steps + reach + 1, leap))
+def frame_count(shift_steps, leap):
+    """How many codes of a traced path are shown: the start, and every `leap`-th on either side of it."""
+    return 2 * (shift_steps // leap) + 1
 
 
-@torch.no_grad()
-def render(space, codes, batch_size):
-    """Images of codes (N, ...) as N frames (H, W, 3) uint8, `batch_size` at a time."""
-    return [frame for part in codes.split(batch_size) for frame in rendering.to_uint8(space.synthesise(part))]
+def _extras(settings, *kinds):
+    return {key for key in settings if key.startswith(kinds or ("gif", "strip"))}
 
 
-def write_path(directory, k, frames, pictures):
-    """Write the frames of path k, and what is made of them, below a code's directory."""
-    for i, frame in enumerate(frames):
-        file = directory / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg"
-        rendering.save_jpeg(frame, file, pictures["img_size"], pictures["img_quality"])
-    strips = directory / "paths_strips"
-    if pictures["strip"]:
-        file = strips / f"path_{k:03d}_strip.jpg"
-        rendering.save_strip(frames, file, pictures["strip_number"], pictures["strip_height"])
-    if pictures["gif"]:
-        rendering.save_gif(frames, strips / f"path_{k:03d}.gif", pictures["gif_height"], pictures["gif_fps"])
+def _differ(made, settings, keys):
+    return any(made.get(key) != settings[key] for key in keys)
 
 
 def kept_and_wanted(made, settings):
     """The settings asked for, and those of the animations and strips that were made of the same frames before."""
-    extras = [key for key in settings if key.startswith(("gif", "strip"))]
-    if any(made.get(key) != settings[key] for key in settings.keys() - extras):
+    extras = _extras(settings)
+    if _differ(made, settings, settings.keys() - extras):
         return settings
     kept = {key: made[key] for key in extras if key in made and not settings[key.split("_")[0]]}
     return settings | kept
 
 
-def traverse(space, support_sets, sources, results, settings, w_space=False, batch_size=None):
+class CodeResults:
+    """All that is made of one code: in a hidden directory, which takes its name and place once all is there."""
+
+    def __init__(self, directory, num_paths, count, settings):
+        """settings: {flag: value} of all that decides what is made, of `count` frames a path."""
+        self.target, self.partial = directory, directory.with_name(f".{directory.name}.partial")
+        file = self.target / "settings.json"
+        made = read_json(file) if file.is_file() else {}
+        self.made = made if isinstance(made, dict) else {}
+        self.num_paths, self.count = num_paths, count
+        self.settings = kept_and_wanted(self.made, settings)
+        self.unfinished = num_paths
+        self.complete = self.made == self.settings and self._is_whole()
+
+    def _is_whole(self):
+        files = [self.target / "original_image.jpg", self.target / "paths_latent_codes.pt"]
+        return all(file.is_file() for file in files) and all(path.complete() for path in self._paths(self.target))
+
+    def _paths(self, directory):
+        return [PathFiles(directory, k, self.count, self.settings) for k in range(self.num_paths)]
+
+    def begin(self):
+        """Take up what is there already of these settings; returns each path's files.
+
+        Raises UserError where another process is at it.
+        """
+        self._claim()
+        file = self.partial / "settings.json"
+        if not file.is_file() or read_json(file) != self.settings:
+            for entry in self.partial.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            self._take_over()
+            write_json(self.settings, file)
+        for stale in self.partial.rglob(".*.partial"):  # left by a process that was killed
+            stale.unlink()
+        return self._paths(self.partial)
+
+    def _claim(self):
+        self.partial.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.partial, os.O_RDONLY)
+        self.release = weakref.finalize(self, os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"another process is making {self.target}: wait for it") from None
+
+    def _take_over(self):
+        """What was made of the same frames stays, but for animations or strips that are wanted otherwise."""
+        settings = self.settings
+        if not self.made or _differ(self.made, settings, settings.keys() - _extras(settings)):
+            return
+        old = ["settings.json"]
+        old += ["*.gif"] if _differ(self.made, settings, _extras(settings, "gif")) else []
+        old += ["*_strip.jpg"] if _differ(self.made, settings, _extras(settings, "strip")) else []
+        shutil.copytree(self.target, self.partial, ignore=shutil.ignore_patterns(*old), copy_function=_link,
+                        dirs_exist_ok=True)
+
+    def finish(self, paths):
+        """Write what the code has besides its paths' pictures, and put all in its place. paths (K, frames, ...)."""
+        start = PathFiles(self.partial, self.num_paths - 1, self.count, self.settings).image(self.count // 2)
+        with replacing(self.partial / "original_image.jpg", durable=False) as file:  # every path starts there
+            file.write(start.read_bytes())
+        save_tensors(paths.cpu().clone(), self.partial / "paths_latent_codes.pt")
+        if self.target.exists():
+            shutil.rmtree(self.target)
+        self.partial.rename(self.target)
+        self.release()
+
+
+def _link(source, target):
+    """One file in two places; a copy where the file system knows no such thing. Files here are never written into."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def traverse(space, support_sets, sources, results, settings, w_space=False, batch_size=None, workers=0):
     """Walk all paths from the codes of a pool and write them below `results`; yields after each path of each code.
 
-    sources: the codes' directories. settings: {flag: value} of all that decides what is made. A code's directory
-    appears whole or not at all. One that has all of it is left as it is; one that lacks something is made again, with
-    the animations and strips that it had.
+    sources: the codes' directories. settings: {flag: value} of all that decides what is made. batch_size: images at a
+    time; workers: processes that encode them. A code's directory appears whole or not at all. What is there already is
+    not made again: one that has all of it is left as it is, and one that lacks something gets that, with the
+    animations and strips that it had.
+
+    Which codes are traced together and which images are made together depends on `sources` and `batch_size`, not on
+    what is there already, so that a run that was stopped ends with the same bytes as one that was not.
     """
-    shown = frame_indices(settings["shift_steps"], settings["shift_leap"])
-    for source in sources:
-        target, partial = results / source.name, results / f".{source.name}.partial"
-        wanted = settings
-        if (target / "settings.json").is_file():
-            made = read_json(target / "settings.json")
-            wanted = kept_and_wanted(made, settings)
-            if made == wanted:
-                yield from range(support_sets.num_paths)
+    num_paths, count = support_sets.num_paths, frame_count(settings["shift_steps"], settings["shift_leap"])
+    synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
+    if not sources:
+        return
+    code_bytes = num_paths * count * read_code(sources[0], space, w_space).nbytes
+    at_once = max(1, min(TRACED_CODES, TRACED_BYTES // code_bytes))
+    with Encoders(workers) as encoders:
+        for group in _batches(sources, at_once):
+            codes = [CodeResults(results / source.name, num_paths, count, settings) for source in group]
+            for code in codes:
+                if code.complete:
+                    yield from range(num_paths)
+            if all(code.complete for code in codes):
                 continue
-        code = read_code(source, space, w_space)
-        paths = trace(space, support_sets, code, settings["shift_steps"], settings["eps"])[0][:, shown]
-        shutil.rmtree(partial, ignore_errors=True)
-        for k, path in enumerate(paths):
-            frames = render(space, path, batch_size or len(path))
-            write_path(partial, k, frames, wanted)
-            yield
-        original = frames[len(frames) // 2]  # every path starts there
-        rendering.save_jpeg(original, partial / "original_image.jpg", wanted["img_size"], wanted["img_quality"])
-        save_tensors(paths.cpu().clone(), partial / "paths_latent_codes.pt")
-        write_json(wanted, partial / "settings.json")
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
+            starts = torch.cat([read_code(source, space, w_space) for source in group])
+            paths = trace(space, support_sets, starts, settings["shift_steps"], settings["eps"], settings["shift_leap"])
+            yield from _render(codes, paths, synthesise, encoders)
+            del paths  # before the next ones are traced
+
+
+def _render(codes, paths, synthesise, encoders):
+    """Make what the codes lack of the pictures of paths (codes, K, frames, ...); yields after each path."""
+    batch_size, latents, begun = synthesise.batch_size, paths.flatten(0, 2), {}
+
+    def written(most=0):
+        for path in encoders.finished(most):
+            code = begun.pop(path)
+            codes[code].unfinished -= 1
+            if not codes[code].unfinished:
+                codes[code].finish(paths[code])
+            yield path
+
+    for first, batch in zip(range(0, len(latents), batch_size), _batches(_frames(codes, begun), batch_size)):
+        needed = [n for n, (_, _, is_needed) in enumerate(batch) if is_needed]
+        if needed:
+            yield from written(most=max(batch_size, 2 * encoders.workers))
+            frames = synthesise(latents[first : first + len(batch)])
+            for path, run in groupby(needed, key=lambda n: batch[n][0]):
+                run = list(run)
+                encoders.write(path, [batch[n][1] for n in run], frames[run])
+        for path, i, _ in batch:
+            if path and i == path.count - 1:
+                encoders.close(path)
+    yield from written()
+
+
+def _frames(codes, begun):
+    """All frames in the order of the traced paths: (path, index, whether it is needed). Begins each code in its turn,
+    and notes in `begun` which code a path is of."""
+    for number, code in enumerate(codes):
+        paths = [None] * code.num_paths if code.complete else code.begin()
+        for path in paths:
+            lacking = path.lacking() if path else ()
+            if path:
+                begun[path] = number
+            yield from ((path, i, i in lacking) for i in range(code.count))
+
+
+def _batches(items, size):
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch

@@ -8,7 +8,16 @@ import torch
 from PIL import Image
 
 from lib import rendering
-from lib.rendering import Results, save_gif, save_jpeg, save_strip, strip_indices, to_uint8
+from lib.rendering import (
+    Results,
+    gif_image,
+    join_gif,
+    save_gif,
+    save_jpeg,
+    save_strip,
+    strip_indices,
+    to_uint8,
+)
 
 
 @pytest.fixture
@@ -136,10 +145,15 @@ def test_gif_of_one_frame(frames, tmp_path):
     assert Image.open(tmp_path / "one.gif").n_frames == 1
 
 
+def interrupted_after(image):
+    yield image
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("write", [
     lambda frames, path: save_jpeg(frames[0], path),
     lambda frames, path: save_strip(frames, path, count=3, height=16),
-    lambda frames, path: save_gif(frames, path, height=32, fps=10),
+    lambda frames, path: join_gif(interrupted_after(gif_image(frames[0], height=32, fps=10)), path),
 ])
 @pytest.mark.parametrize("before", [None, b"an earlier, whole file"])
 def test_an_interrupted_write_leaves_what_was_there(write, before, frames, tmp_path, monkeypatch):

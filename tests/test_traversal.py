@@ -9,7 +9,7 @@ from lib.files import save_tensors
 from lib.latent_space import latent_space
 from lib.rendering import to_uint8
 from lib.support_sets import LatentSupportSets
-from lib.traversal import frame_indices, trace, traverse
+from lib.traversal import frame_count, trace, traverse
 from models.tensor_files import load_tensors
 
 
@@ -55,8 +55,11 @@ def test_start_is_in_the_middle_and_steps_have_their_length(network, name, publi
     "steps, leap, expected",
     [(2, 1, [0, 1, 2, 3, 4]), (4, 2, [0, 2, 4, 6, 8]), (5, 2, [1, 3, 5, 7, 9]), (2, 3, [2]), (1, 1, [0, 1, 2])],
 )
-def test_frames_with_leap_keep_the_start_in_the_middle(steps, leap, expected):
-    assert frame_indices(steps, leap) == expected
+def test_frames_with_leap_keep_the_start_in_the_middle(steps, leap, expected, space, support_sets, published):
+    codes = published("traversal")["start_codes"]
+    shown = trace(space, support_sets, codes, steps, 0.5, leap)
+    assert torch.equal(shown, trace(space, support_sets, codes, steps, 0.5)[:, :, expected])
+    assert shown.shape[2] == frame_count(steps, leap)
 
 
 def test_saved_frames_show_the_saved_codes(space, support_sets, published, tmp_path):

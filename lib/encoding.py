@@ -1,0 +1,213 @@
+"""The files of paths, written from their frames by processes beside the generator's.
+
+    <code>/paths_images/path_000/000000.jpg ...
+    <code>/paths_strips/path_000_strip.jpg, path_000.gif
+    <code>/paths_strips/.path_000/000000.png, 000000.gif ...    a strip's cells and an animation's images, until joined
+
+Every file is written whole or not at all, so a file that is there is sound. A power cut alone can undo that, which
+`sound` finds out. The processes import this module: nothing here may need torch.
+"""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from lib import rendering
+from lib.files import replacing
+from models.errors import UserError
+
+ENDS = {".jpg": b"\xff\xd9", ".gif": rendering.GIF_TRAILER, ".png": b"IEND\xaeB`\x82"}
+# A job is as many frames as make handing them over cheap, and as few as keep all processes busy.
+JOB_FRAMES, JOB_BYTES = 8, 2**20
+
+
+def sound(file):
+    """Whether a picture is there and ends as its format does."""
+    end = ENDS[file.suffix]
+    try:
+        with open(file, "rb") as content:
+            content.seek(-len(end), os.SEEK_END)
+            return content.read() == end
+    except OSError:  # missing, or shorter than its end
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class PathFiles:
+    """The files of path k in a code's directory, made of `count` frames. pictures: the flags that decide on them."""
+
+    directory: Path
+    k: int
+    count: int
+    pictures: dict
+
+    @property
+    def strip(self):
+        return self.directory / "paths_strips" / f"path_{self.k:03d}_strip.jpg"
+
+    @property
+    def gif(self):
+        return self.directory / "paths_strips" / f"path_{self.k:03d}.gif"
+
+    @property
+    def parts(self):
+        return self.directory / "paths_strips" / f".path_{self.k:03d}"
+
+    def image(self, i):
+        return self.directory / "paths_images" / f"path_{self.k:03d}" / f"{i:06d}.jpg"
+
+    def cell(self, i):
+        return self.parts / f"{i:06d}.png"
+
+    def gif_image(self, i):
+        return self.parts / f"{i:06d}.gif"
+
+    def _lacks_strip(self):
+        return self.pictures["strip"] and not sound(self.strip)
+
+    def _lacks_gif(self):
+        return self.pictures["gif"] and not sound(self.gif)
+
+    def _strip_indices(self):
+        return rendering.strip_indices(self.count, self.pictures["strip_number"])
+
+    def lacking(self):
+        """The frames that are needed, since a file that is made of them alone is not there: a set of indices."""
+        files = [[self.image(i)] for i in range(self.count)]
+        if self._lacks_strip():
+            for i in self._strip_indices():
+                files[i].append(self.cell(i))
+        if self._lacks_gif():
+            for i in range(self.count):
+                files[i].append(self.gif_image(i))
+        return {i for i in range(self.count) if not all(map(sound, files[i]))}
+
+    def complete(self):
+        return not (self._lacks_strip() or self._lacks_gif() or self.lacking())
+
+    def write(self, indices, frames):
+        """Write what is made of each of the frames (n, H, W, 3) uint8 alone, where it is not there."""
+        pictures, gif = self.pictures, self._lacks_gif()
+        cells = self._strip_indices() if self._lacks_strip() else []
+        for i, frame in zip(indices, frames):
+            if not sound(self.image(i)):
+                rendering.save_jpeg(frame, self.image(i), pictures["img_size"], pictures["img_quality"])
+            if i in cells and not sound(self.cell(i)):
+                with replacing(self.cell(i), durable=False) as file:
+                    rendering.strip_cell(frame, pictures["strip_height"]).save(file, "PNG", compress_level=0)
+            if gif and not sound(self.gif_image(i)):
+                with replacing(self.gif_image(i), durable=False) as file:
+                    file.write(rendering.gif_image(frame, pictures["gif_height"], pictures["gif_fps"]))
+
+    def join(self):
+        """Write the strip and the animation of what `write` has left, and remove that."""
+        if self._lacks_strip():
+            shown = self._strip_indices()
+            rendering.join_strip((Image.open(self.cell(i)) for i in shown), len(shown), self.strip)
+        if self._lacks_gif():
+            order = rendering.there_and_back(range(self.count))
+            rendering.join_gif((self.gif_image(i).read_bytes() for i in order), self.gif)
+        shutil.rmtree(self.parts, ignore_errors=True)
+
+
+class Encoders:
+    """Writes paths in `workers` processes while the caller goes on; with none, before it goes on.
+
+    A context manager, which ends the processes. An error of theirs is raised at the caller's next call.
+    """
+
+    def __init__(self, workers):
+        self.workers = workers
+        self.pool = _begin_processes(workers) if workers else None
+        self.jobs = {}  # future: (path, how many frames, whether it is the joining)
+        self.awaited = {}  # path: how many of its jobs are to end before its parts are joined, one for `close`
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, _, error, __):
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise UserError("a process that wrote pictures was killed, as when memory runs out: run the command again, "
+                            "with fewer --workers; it goes on where it stopped") from None
+
+    def write(self, path, indices, frames):
+        """Hand over frames (n, H, W, 3) uint8 of a path."""
+        step = max(1, min(JOB_FRAMES, JOB_BYTES // frames[0].nbytes))
+        self.awaited.setdefault(path, 1)
+        for start in range(0, len(frames), step):
+            part = slice(start, start + step)
+            self.awaited[path] += 1
+            self._submit(path, len(indices[part]), False, path.write, indices[part], frames[part])
+
+    def close(self, path):
+        """Say that a path has all its frames."""
+        self.awaited.setdefault(path, 1)
+        self._settle(path)
+
+    def finished(self, most=0):
+        """Yield the paths that are all written, waiting until at most `most` frames are under way."""
+        while self.jobs:
+            done = [job for job in self.jobs if job.done()]
+            for job in done:
+                path, _, joined = self.jobs.pop(job)
+                job.result()
+                if joined:
+                    yield path
+                else:
+                    self._settle(path)
+            if not done:
+                if sum(count for _, count, _ in self.jobs.values()) <= most:
+                    return
+                wait(self.jobs, return_when=FIRST_COMPLETED)
+
+    def _settle(self, path):
+        self.awaited[path] -= 1
+        if not self.awaited[path]:
+            del self.awaited[path]
+            self._submit(path, 1, True, path.join)
+
+    def _submit(self, path, count, joined, function, *args):
+        if self.pool:
+            job = self.pool.submit(function, *args)
+        else:
+            job = Future()
+            job.set_result(function(*args))
+        self.jobs[job] = path, count, joined
+
+
+def default_workers():
+    """One process a core, shared with the other processes that torchrun has started here."""
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+
+
+def _begin_processes(workers):
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_process)
+    # Ctrl-C goes to all processes of a terminal: these inherit that it is blocked, and the parent ends them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(workers):
+            pool.submit(os.getpid)  # starts a process, which gets ready while the first frames are made
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pool
+
+
+def _begin_process():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent():
+    """A parent that was killed cannot end its processes."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,0 +1,56 @@
+"""Images of latent codes, as many at a time as fit."""
+
+import sys
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lib.rendering import to_uint8
+from models.errors import UserError
+
+# What fits, from StyleGAN2 of the published widths: measured at 256 px, and in proportion to the side at any other.
+BYTES_A_SIDE = 700_000  # memory of one image, over its pixels a side
+CUDA_SHARE = 4  # a fourth of the device: it may not be ours alone
+CUDA_MOST = 64
+# On CPU larger batches gain up to a fourth at 64 px and lose as much from 256 px on, where caches overflow.
+CPU_PIXELS = 2**16
+
+
+def default_batch_size(generator):
+    """How many images at a time; it follows from the device alone, not from what is free, so that runs repeat."""
+    device = next(generator.parameters()).device
+    if device.type != "cuda":
+        return max(1, CPU_PIXELS // generator.resolution**2)
+    memory = torch.cuda.get_device_properties(device).total_memory
+    return max(1, min(CUDA_MOST, memory // CUDA_SHARE // (BYTES_A_SIDE * generator.resolution)))
+
+
+class Synthesiser:
+    """Codes -> frames, `batch_size` at a time; fewer from where the device's memory runs out."""
+
+    def __init__(self, synthesise, batch_size):
+        """synthesise: codes (B, ...) -> images (B, 3, H, W) in [-1, 1]."""
+        self.synthesise, self.batch_size = synthesise, batch_size
+        self.has_said = False
+
+    @torch.no_grad()
+    def __call__(self, codes):
+        """Codes (N, ...) -> frames (N, H, W, 3) uint8, a numpy array. Raises UserError where not even one fits."""
+        while True:
+            try:
+                return np.concatenate([to_uint8(self.synthesise(part)) for part in codes.split(self.batch_size)])
+            except torch.OutOfMemoryError:
+                at_once = min(self.batch_size, len(codes))
+            self._halve(at_once)
+
+    def _halve(self, at_once):
+        if at_once == 1:
+            raise UserError("the device's memory does not hold one image of this generator: use --no-cuda")
+        self.batch_size = at_once // 2
+        if not self.has_said:
+            tqdm.write(f"{at_once} images at a time do not fit into the device's memory: going on with fewer",
+                       file=sys.stderr)
+            self.has_said = True
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
