@@ -1,15 +1,22 @@
 """Walks along paths against the published implementation, and the frames that are saved of them."""
 
+import fcntl
+import json
+import os
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lib import rendering, traversal
 from lib.files import save_tensors
 from lib.latent_space import latent_space
 from lib.rendering import to_uint8
 from lib.support_sets import LatentSupportSets
+from lib.synthesis import Synthesiser
 from lib.traversal import frame_count, trace, traverse
+from models.errors import UserError
 from models.tensor_files import load_tensors
 
 
@@ -81,3 +88,153 @@ def test_saved_frames_show_the_saved_codes(space, support_sets, published, tmp_p
             assert np.abs(np.asarray(Image.open(file)).astype(int) - image).mean() < min(2, apart / 2)
     original = np.asarray(Image.open(folder / "original_image.jpg")).astype(int)
     assert np.abs(original - to_uint8(space.synthesise(space.codes_of(z)))[0].astype(int)).mean() < 2
+
+
+SETTINGS = {"shift_steps": 4, "shift_leap": 2, "eps": 2.0, "img_size": None, "img_quality": 90, "w_space": False,
+            "strip": True, "strip_number": 3, "strip_height": 32, "gif": True, "gif_height": 48,
+            "gif_fps": 20}  # fmt: skip
+
+
+@pytest.fixture
+def sources(published, tmp_path):
+    """The directories of three codes."""
+    for i, z in enumerate(published("stylegan2_tiny")["z"][:3].split(1)):
+        save_tensors(z.clone(), tmp_path / "pool" / f"code_{i}" / "latent_code_z.pt")
+    return sorted((tmp_path / "pool").iterdir())
+
+
+@pytest.fixture
+def walk(space, support_sets, sources, tmp_path):
+    """walk("results", batch_size=.., workers=.., gif=False..) -> the files' contents there, after traversing."""
+
+    def run(name, batch_size=4, workers=0, **changes):
+        results = tmp_path / name
+        walked = traverse(space, support_sets, sources, results, SETTINGS | changes, False, batch_size, workers)
+        assert len(list(walked)) == 3 * len(sources)
+        return contents(results)
+
+    return run
+
+
+def contents(directory):
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+class Counted(Synthesiser):
+    """Counts the images of all."""
+
+    made = 0
+
+    def __call__(self, codes):
+        Counted.made += len(codes)
+        return super().__call__(codes)
+
+
+@pytest.fixture
+def images_made(monkeypatch):
+    """images_made() -> how many images were made since it was asked last."""
+    monkeypatch.setattr(traversal, "Synthesiser", Counted)
+
+    def since():
+        made, Counted.made = Counted.made, 0
+        return made
+
+    since()
+    return since
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_are_those_of_one_frame_at_a_time(workers, walk, space, support_sets, sources, tmp_path):
+    written = walk("results", batch_size=1, workers=workers)
+    plain = tmp_path / "plain"
+    with torch.no_grad():
+        starts = torch.cat([space.codes_of(load_tensors(source / "latent_code_z.pt")) for source in sources])
+        for source, paths in zip(sources, trace(space, support_sets, starts, 4, 2.0)[:, :, ::2]):
+            for k, path in enumerate(paths):
+                frames = [to_uint8(space.synthesise(code[None]))[0] for code in path]
+                folder, strips = plain / source.name, plain / source.name / "paths_strips"
+                for i, frame in enumerate(frames):
+                    rendering.save_jpeg(frame, folder / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg", None, 90)
+                rendering.save_strip(frames, strips / f"path_{k:03d}_strip.jpg", 3, 32)
+                rendering.save_gif(frames, strips / f"path_{k:03d}.gif", 48, 20)
+            rendering.save_jpeg(frames[2], folder / "original_image.jpg", None, 90)
+    pictures = {name: content for name, content in written.items() if name.endswith((".jpg", ".gif"))}
+    assert pictures == contents(plain)
+
+
+@pytest.mark.parametrize("batch_size, traced_codes", [(2, 64), (7, 64), (100, 1)])
+def test_batches_go_over_the_borders_of_paths_and_codes(batch_size, traced_codes, walk, tmp_path, monkeypatch):
+    one = walk("one", batch_size=1)
+    monkeypatch.setattr(traversal, "TRACED_CODES", traced_codes)
+    many = walk("many", batch_size=batch_size)
+    assert one.keys() == many.keys()
+    for name in (name for name in one if name.endswith(".jpg")):
+        a, b = (np.asarray(Image.open(tmp_path / folder / name)).astype(int) for folder in ("one", "many"))
+        assert np.abs(a - b).mean() < 0.05
+
+
+def test_a_damaged_picture_is_made_again_and_nothing_else(walk, images_made, tmp_path):
+    before = walk("results")
+    assert images_made() == 45
+    assert walk("results") == before and images_made() == 0
+    code = tmp_path / "results" / "code_1"
+    (code / "paths_images" / "path_002" / "000004.jpg").write_bytes(b"")
+    (code / "paths_strips" / "path_000.gif").unlink()
+    kept = [code / "paths_images" / "path_000" / "000001.jpg", tmp_path / "results" / "code_0" / "original_image.jpg"]
+    times = [file.stat().st_mtime_ns for file in kept]
+    assert walk("results") == before
+    assert images_made() == 12  # of the fixed batches of four: those with frames 15 to 19 and 29
+    assert [file.stat().st_mtime_ns for file in kept] == times
+
+
+def test_strips_are_added_from_their_own_frames(walk, images_made):
+    walk("results", batch_size=1, strip=False)
+    images_made()
+    added = walk("results", batch_size=1)
+    assert images_made() == 27  # three of the five of each path
+    assert added == walk("expected", batch_size=1)
+    changed = walk("results", batch_size=1, strip_height=16, gif=False)  # the animations that were there stay
+    assert {name: added[name] for name in added if name.endswith(".gif")}.items() <= changed.items()
+    assert sum(added[name] != changed[name] for name in added if name.endswith("_strip.jpg")) == 9
+
+
+def test_a_half_made_code_of_other_settings_is_not_used(walk, space, support_sets, sources, tmp_path):
+    expected = walk("expected")
+    begun = traverse(space, support_sets, sources, tmp_path / "results", SETTINGS | {"eps": 1.0}, False, 4, 0)
+    next(begun), next(begun)
+    begun.close()
+    assert (tmp_path / "results" / ".code_0.partial" / "paths_images" / "path_001").is_dir()
+    assert walk("results") == expected
+
+
+def test_two_processes_do_not_make_the_same_code(walk, tmp_path):
+    partial = tmp_path / "results" / ".code_0.partial"
+    partial.mkdir(parents=True)
+    other = os.open(partial, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="another process"):
+        walk("results")
+    os.close(other)
+    walk("results")
+    assert json.loads((tmp_path / "results" / "code_0" / "settings.json").read_text()) == SETTINGS
+
+
+def out_of_memory_above(fitting, calls):
+    def synthesise(codes):
+        calls.append(len(codes))
+        if len(codes) > fitting:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return codes[:, :, None, None].expand(-1, 3, 2, 2)
+
+    return synthesise
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_that_is_said_once(capsys):
+    calls, codes = [], torch.linspace(-1, 1, 9)[:, None]
+    synthesise = Synthesiser(out_of_memory_above(2, calls), 8)
+    frames = [synthesise(codes), synthesise(codes)]
+    assert calls == [8, 4, 2, 2, 2, 2, 1, 2, 2, 2, 2, 1]
+    assert all((found == to_uint8(codes[:, :, None, None].expand(-1, 3, 2, 2))).all() for found in frames)
+    assert capsys.readouterr().err.count("going on with fewer") == 1
+    with pytest.raises(UserError, match="--no-cuda"):
+        Synthesiser(out_of_memory_above(0, calls), 2)(codes)

@@ -1,0 +1,134 @@
+"""The files of a path, and the processes that write them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lib import rendering
+from lib.encoding import Encoders, PathFiles, sound
+from models.errors import UserError
+
+PICTURES = {"img_size": None, "img_quality": 95, "strip": True, "strip_number": 3, "strip_height": 16, "gif": True,
+            "gif_height": 24, "gif_fps": 20}  # fmt: skip
+
+
+@pytest.fixture
+def frames():
+    """(7, 32, 32, 3) uint8 that differ."""
+    y, x = np.mgrid[0:32, 0:32]
+    return np.stack([np.stack([7 * x, 7 * y, 0 * x + 30 * i], axis=-1) for i in range(7)]).astype(np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return PathFiles(tmp_path / "code", 0, 7, PICTURES)
+
+
+def contents(directory):
+    return {str(file.relative_to(directory)): file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+def write(path, frames, workers=0, parts=(slice(0, 4), slice(4, 7))):
+    indices = list(range(len(frames)))
+    with Encoders(workers) as encoders:
+        for part in parts:
+            encoders.write(path, indices[part], frames[part])
+        encoders.close(path)
+        assert list(encoders.finished()) == [path]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_are_those_of_the_whole_path_at_once(workers, path, frames, tmp_path):
+    write(path, frames, workers)
+    expected = tmp_path / "expected"
+    for i, frame in enumerate(frames):
+        rendering.save_jpeg(frame, expected / "paths_images" / "path_000" / f"{i:06d}.jpg")
+    rendering.save_strip(frames, expected / "paths_strips" / "path_000_strip.jpg", 3, 16)
+    rendering.save_gif(frames, expected / "paths_strips" / "path_000.gif", 24, 20)
+    assert contents(path.directory) == contents(expected)
+    assert path.complete()
+
+
+def test_nothing_but_what_is_missing_is_made(path, frames):
+    assert path.lacking() == set(range(7))
+    write(path, frames)
+    before = contents(path.directory)
+    path.image(2).unlink()
+    path.strip.unlink()
+    assert path.lacking() == {0, 2, 3, 6} and not path.complete()
+    path.gif.write_bytes(path.gif.read_bytes()[:-9])  # cut short
+    assert path.lacking() == set(range(7))
+    kept = path.image(1).stat()
+    write(path, frames)
+    assert contents(path.directory) == before
+    assert path.image(1).stat() == kept
+
+
+def test_parts_that_were_left_are_used(path, frames):
+    path.write([0, 1, 2], frames[:3])
+    assert path.lacking() == {3, 4, 5, 6}
+    path.write([3, 4, 5, 6], frames[3:])
+    assert path.lacking() == set() and not path.complete()  # the strip and the animation are to be joined
+    path.join()
+    assert path.complete() and not path.parts.exists()
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], lambda whole: bytes(len(whole))])
+def test_damaged_pictures_are_found(damage, path, frames):
+    path.write([3], frames[3:4])
+    for file in (path.image(3), path.cell(3), path.gif_image(3)):
+        assert sound(file)
+        file.write_bytes(damage(file.read_bytes()))
+        assert not sound(file)
+    assert not sound(path.gif)  # missing
+
+
+def test_processes_do_without_torch(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("""
+import sys
+from lib.encoding import Encoders
+
+def has_torch():
+    return "torch" in sys.modules
+
+if __name__ == "__main__":
+    with Encoders(1) as encoders:
+        print(encoders.pool.submit(has_torch).result())
+""")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    output = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment, timeout=60)
+    assert output.stdout == "False\n", output.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_ends_the_whole_and_names_the_file(workers, path, frames):
+    path.directory.parent.joinpath("code").write_text("no directory")
+    with pytest.raises(OSError) as failure:
+        write(path, frames, workers)
+    assert "code" in str(failure.value.filename)
+
+
+def test_a_process_that_is_killed_is_told(path, frames):
+    with pytest.raises(UserError, match="--workers"), Encoders(1) as encoders:
+        os.kill(encoders.pool.submit(os.getpid).result(), signal.SIGKILL)
+        for _ in range(100):
+            encoders.write(path, [0], frames[:1])
+            list(encoders.finished())
+            time.sleep(0.05)
+
+
+def test_frames_under_way_are_bounded(path, frames):
+    with Encoders(1) as encoders:
+        for i in range(7):
+            encoders.write(path, [i], frames[i : i + 1])
+            list(encoders.finished(most=2))
+            assert sum(count for _, count, _ in encoders.jobs.values()) <= 2
+        encoders.close(path)
+        list(encoders.finished())
+    assert path.complete()
