@@ -189,4 +189,5 @@ def test_memory_does_not_grow_with_steps_or_codes(tmp_path):
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
     short, long, many = map(int, process.stdout.split())
-    assert long - short < 6 and many - short < 6, process.stdout  # MB; the frames of one long path are 95
+    # MB. The frames of one long path are 95; what is seen, 3 to 10, is how the allocator happens to fill its pages.
+    assert long - short < 20 and many - short < 20, process.stdout
