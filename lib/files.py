@@ -1,33 +1,12 @@
 """Files that are never half-written."""
 
 import json
-import os
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from models.errors import UserError
-
-
-@contextmanager
-def replacing(path, durable=True):
-    """A binary file that takes `path`'s place once it is written whole, and is gone if anything fails before.
-
-    A durable one outlives a power cut too; pictures, of which there are many and which can be made again, need not.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+from models.files import replacing
 
 
 def write_text(text, path):
