@@ -27,8 +27,8 @@ class Function:
         self.call = call
 
 
-# A generator with its discriminator takes some ten thousand.
-MOST_OPERATIONS = 3_000_000
+# Two generators and a discriminator take some ten thousand.
+MOST_OPERATIONS = 1_000_000
 
 KEYS = (str, int, float, bool, type(None))  # whose hash costs nothing
 LITERALS = frozenset(

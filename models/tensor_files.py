@@ -83,7 +83,7 @@ def _check_claims(path):
             raise BrokenPickle(f"it claims {claimed:,} bytes and has {size:,}")
     elif size:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-            _read_legacy(stream, size, lambda module, name: Function(lambda *_: None))
+            _read_legacy(stream, size, lambda module, name: Function(lambda *_: {}))
 
 
 class _Storage(NamedTuple):

@@ -64,7 +64,8 @@ def network(state_dict, init_kwargs, attributes=None, name=""):
         elif head in ("w_avg", "resample_filter", "noise_const"):
             buffers[head] = value
         else:
-            parameters[head] = torch.nn.Parameter(value, requires_grad=False)
+            is_tensor = isinstance(value, torch.Tensor)
+            parameters[head] = torch.nn.Parameter(value, requires_grad=False) if is_tensor else value
     path = f"{name}." if name else ""
     modules = {key: network(tensors, {}, attributes, path + key) for key, tensors in children.items()}
     state = {

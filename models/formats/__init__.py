@@ -24,11 +24,12 @@ def convert(source, target):
 
     `target` is written whole or not at all. Raises UserError as `read_generator` does.
     """
+    generator = read_generator(source)
+
     import torch
 
     from models.formats import genforce, safetensors
 
-    generator = read_generator(source)
     with replacing(target) as file:
         if Path(target).suffix == ".safetensors":
             file.write(safetensors.content(generator))
@@ -42,6 +43,8 @@ def read_generator(file):
     Its settings are read off the tensors' shapes. Raises UserError where the file is broken, holds anything but
     tensors and settings, or no such network, naming what differs. Nothing that a file may hold is run.
     """
+    if not Path(file).is_file():
+        raise UserError(f"{file} is missing")
     from models.formats.building import build
     from models.tensor_files import check_size
 
@@ -55,8 +58,6 @@ def _read(file):
     from models.formats import genforce, nvidia, rosinality, safetensors
     from models.tensor_files import load_tensors
 
-    if not file.is_file():
-        raise UserError(f"{file} is missing")
     with open(file, "rb") as stream:
         start = stream.read(16)
     if _is_safetensors(start, file):
