@@ -35,6 +35,23 @@ def differences(before, now, ignored=frozenset()):
     return ", ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in differing)
 
 
+def check_generator(before, now, directory):
+    """Raise UserError where the settings before were of another generator's file than those now.
+
+    Files are told apart by their SHA-256, `gan_sha256`, which the authors' experiments and early ones of ours do not
+    state. Returns the settings that need no other comparison.
+    """
+    stated = before.get("gan_sha256")
+    if stated is None:
+        return {"gan_sha256"}
+    if stated != now.get("gan_sha256"):
+        raise UserError(
+            f"{directory} was made with another file of this generator's name (its SHA-256 begins with "
+            f"{str(stated)[:12]}, now with {str(now.get('gan_sha256'))[:12]}): bring that file back, or rename this one"
+        )
+    return {"gan_sha256", "gan"}
+
+
 def save_tensors(content, path):
     with replacing(path) as file:
         torch.save(content, file)
