@@ -17,6 +17,7 @@ from models.pickles import BrokenPickle, ForbiddenGlobal, Function, load
 # Tensors may share their storage, or repeat it by strides of 0: together they may be this much larger than their file.
 MOST_SHARED = 256 << 20  # bytes
 
+ZIP = b"PK\x03\x04"
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # with which torch.save began before it wrote zip archives
 STORAGES = {
     "FloatStorage": torch.float32,
@@ -76,7 +77,9 @@ def _tensors(content):
 def _check_claims(path):
     """Raise BrokenPickle, or what zipfile raises, where a file says that it holds more bytes than it has."""
     size = Path(path).stat().st_size
-    if zipfile.is_zipfile(path):
+    with open(path, "rb") as file:
+        is_zip = file.read(len(ZIP)) == ZIP  # which is how torch.load tells the two apart
+    if is_zip:
         with zipfile.ZipFile(path) as archive:
             claimed = sum(record.file_size for record in archive.infolist())
         if claimed > size:

@@ -194,6 +194,8 @@ def test_asymmetric_filter_is_mirrored(nvidia_file):
         ({"change": lambda state: state.pop("synthesis.b16.conv0.noise_const")}, "synthesis.layer3.noise"),
         ({"change": lambda state: state.update({"synthesis.b8.conv0.mask": torch.ones(1)})}, "mask"),
         ({"change": lambda state: state["synthesis.b8.conv0.weight"].fill_(float("nan"))}, "not finite"),
+        ({"change": lambda state: state["synthesis.b16.resample_filter"].fill_(0.1)}, "resample_filter"),
+        ({"change": lambda state: state.update({"synthesis.b12.torgb.bias": torch.ones(3)})}, "torgb.bias"),
         (
             {"change": lambda state: state.update({"synthesis.b8.conv0.resample_filter": torch.ones(12)})},
             "resample_filter",
@@ -414,6 +416,9 @@ def test_claims_of_torch_files_are_refused(legacy, tmp_path, monkeypatch):
                 bomb.writestr(record, small.read(record))
     monkeypatch.setattr(torch, "load", None)
     assert "claims" in error_of(file)
+    with zipfile.ZipFile(file, "a") as archive:  # a legacy file with a small archive behind it is no archive
+        archive.writestr("small", b"")
+    assert "claims" in error_of(file)
 
 
 def test_strides_that_repeat_are_no_way_to_large_tensors(tmp_path):
@@ -459,6 +464,7 @@ def test_rosinality_checkpoint_of_training(data, tmp_path):
         (lambda state: state.update({"style.3.weight": torch.zeros(7)}), "mapping.dense2.weight"),
         (lambda state: state.update({"convs.0.conv.mask": torch.zeros(7)}), "convs.0.conv.mask"),
         (lambda state: state.update({"extra": torch.zeros(7)}), "extra"),
+        (lambda state: state["to_rgbs.2.upsample.kernel"].fill_(0.1), "to_rgbs.2.upsample.kernel"),
         (lambda state: state.update({"convs.1.conv.weight": torch.zeros(7)}), "synthesis.layer"),
     ],
 )

@@ -10,6 +10,8 @@ import re
 import struct
 from typing import NamedTuple
 
+import torch
+
 from models.errors import UserError
 from models.pickles import BrokenPickle, ForbiddenGlobal, Function, load
 from models.stylegan2 import MAPPING_LR_MULTIPLIER
@@ -27,6 +29,8 @@ READ_ELSEWHERE = {
 }
 # How it is computed, not what.
 IRRELEVANT = {"num_fp16_res", "use_fp16", "fp16_channels_last", "channels_last", "fused_modconv_default"}
+# numpy's names of its types, and struct's.
+NUMBERS = {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}
 MOST_MODULES = 2_000
 DEEPEST = 8
 
@@ -75,13 +79,12 @@ def _empty_dict():
 
 
 def _dtype(code, *_):
-    if code not in ("f8", "f4", "i8", "i4", "b1"):
-        raise BrokenPickle("it has a number of an odd type")
     return code
 
 
 def _scalar(code, content):
-    return struct.unpack("<" + {"f8": "d", "f4": "f", "i8": "q", "i4": "i", "b1": "?"}[code], content)[0]
+    """A number of numpy's; None for types that no setting has."""
+    return struct.unpack("<" + NUMBERS[code], content)[0] if type(code) is str and code in NUMBERS else None
 
 
 GLOBALS = {
@@ -237,22 +240,29 @@ def _translated(tensors, multiplier):
         elif match := re.fullmatch(r"synthesis\.b(\d+)\.(.+)", key):
             name, value = _of_block(int(match[1]).bit_length() - 3, match[2], value)
             if name:
-                state[f"synthesis.{name}"] = value
+                _put(state, f"synthesis.{name}", value, key)
         else:
             raise UserError(f"its G_ema has a tensor {key[:60]}, which StyleGAN2 has not")
     return state
 
 
+def _put(state, name, value, key):
+    """All blocks have filters of their own for what is one of ours."""
+    if name in state and not torch.equal(state[name], value):
+        raise UserError(f"its {key[:60]} differs from that of another block")
+    state[name] = value
+
+
 def _of_block(i, key, value):
-    """(our name or "" where we need none, our tensor) of tensor `key` in the block of 4 * 2**i pixels."""
+    """(our name or None where we need none, our tensor) of tensor `key` in the block of 4 * 2**i pixels."""
     if key == "const":
         return "early_layer.const", value[None]
     if key == "resample_filter":
-        return ("upsample.kernel", _kernel(value)) if i > 0 else ("", value)
+        return ("upsample.kernel", _kernel(value)) if i > 0 else (None, value)
     layer, _, rest = key.partition(".")
     ours = {"conv0": f"layer{2 * i - 1}", "conv1": f"layer{2 * i}", "torgb": f"output{i}"}.get(layer)
     if rest == "resample_filter":
-        return (f"{ours}.filter.kernel", _kernel(value)) if layer == "conv0" else ("", value)
+        return (f"{ours}.filter.kernel", _kernel(value)) if layer == "conv0" else (None, value)
     if ours is None or rest not in ("weight", "bias", "noise_strength", "noise_const", "affine.weight", "affine.bias"):
         raise UserError(f"its synthesis network has a tensor {key[:60]}, which StyleGAN2 has not")
     if rest == "affine.bias":

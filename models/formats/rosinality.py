@@ -39,8 +39,10 @@ def read(content, file):
         name = _name(key)
         if name is None:
             raise UserError(f"{file} is no StyleGAN2 of rosinality's: its g_ema has {key}")
-        if name:
-            state[name] = _value(name, value.float())
+        value = _value(name, value.float())
+        if name in state and not torch.equal(state[name], value):
+            raise UserError(f"{file}: its {key} differs from that of another resolution")
+        state[name] = value
     mean = content.get("latent_avg")
     if not isinstance(mean, torch.Tensor) or not mean.is_floating_point():
         mean = _mean({key: value for key, value in state.items() if key.startswith("mapping.")}, file)
@@ -50,12 +52,11 @@ def read(content, file):
 
 
 def _name(key):
-    """Our name of a tensor, "" where we need none, None where it is unknown."""
-    fixed = {"input.input": "synthesis.early_layer.const", "to_rgbs.0.upsample.kernel": "synthesis.upsample.kernel"}
-    if key in fixed:
-        return fixed[key]
+    """Our name of a tensor, None where it is unknown."""
+    if key == "input.input":
+        return "synthesis.early_layer.const"
     if re.fullmatch(r"to_rgbs\.\d+\.upsample\.kernel", key):
-        return ""
+        return "synthesis.upsample.kernel"
     if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", key):
         return f"mapping.dense{int(match[1]) - 1}.{match[2]}"
     if match := re.fullmatch(r"noises\.noise_(\d+)", key):
