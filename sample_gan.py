@@ -56,9 +56,11 @@ def main(arguments):
     from lib import pool
     from lib.config import LATENT_CODES
     from lib.synthesis import Synthesiser, default_batch_size
-    from models.load_generator import generator_name, load_generator
+    from models.files import sha256
+    from models.load_generator import generator_file, generator_name, load_generator
 
     generator = load_generator(args.gan, choose_device(args.cuda))
+    args.gan_sha256 = sha256(generator_file(args.gan))
     sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)
     directory = LATENT_CODES / name / f"{name}-{suffix}"

@@ -106,13 +106,14 @@ def main(arguments):
     from lib.dipoles import corpus_name, load_corpus
     from lib.experiment import Experiment, experiment_name
     from lib.latent_space import latent_space
-    from models.load_generator import generator_name, load_generator
+    from models.files import sha256
+    from models.load_generator import generator_file, generator_name, load_generator
 
     dipoles = load_corpus(args.corpus)
     device = choose_device(args.cuda)
     generator = load_generator(args.gan, device)
     space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
-    args.stylegan_layer = space.layer
+    args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))
     name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
     experiment = Experiment(name, vars(args))
     if experiment.complete:

@@ -16,7 +16,7 @@ from lib.command_line import (
 from models.errors import UserError
 
 # Flags that decide nothing about what the pictures show.
-FREE_SETTINGS = {"verbose", "exp", "pool", "batch_size", "workers", "cuda"}
+FREE_SETTINGS = {"verbose", "exp", "pool", "gan", "batch_size", "workers", "cuda"}
 
 EXAMPLE = """
 example, after train.py and sample_gan.py:
@@ -32,6 +32,7 @@ def parser():
     p.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     g = p.add_argument_group("what is walked")
     g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
+    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, where its file is elsewhere now")
     g.add_argument("--pool", required=True, help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
 
@@ -75,21 +76,27 @@ def main(arguments):
     from lib import pool, traversal
     from lib.encoding import default_workers
     from lib.experiment import open_trained
+    from lib.files import check_generator
     from lib.latent_space import latent_space
     from lib.support_sets import LatentSupportSets
-    from models.load_generator import generator_name, load_generator
+    from models.files import sha256
+    from models.load_generator import generator_file, generator_name, load_generator
     from models.tensor_files import load_tensors
 
     trained, dipoles, weights = open_trained(args.exp)
     if args.w_space and trained["stylegan_space"] == "Z":
         raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W, W+ or S")
-    device = choose_device(args.cuda)
-    generator = load_generator(trained["gan"], device)
+    gan = args.gan or trained["gan"]
+    if generator_name(gan) != generator_name(trained["gan"]):
+        raise UserError(f"--gan {gan} is not the generator of {args.exp}, which is {trained['gan']}")
+    gan_sha256 = sha256(generator_file(gan))
+    check_generator(trained, {"gan_sha256": gan_sha256}, args.exp)
+    generator = load_generator(gan, choose_device(args.cuda))
     space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
-    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(device)
+    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(pool.device_of(generator))
     if support_sets.num_paths != len(dipoles):
         raise UserError(f"{weights} has {support_sets.num_paths} paths for {len(dipoles)} semantic dipoles")
-    pool_directory = pool.find_pool(args.pool, generator_name(trained["gan"]))
+    pool_directory = pool.find_pool(args.pool, generator_name(gan), gan_sha256)
     sources = pool.code_directories(pool_directory)
 
     length = round(2 * args.shift_steps * args.eps, 3)
@@ -103,7 +110,7 @@ def main(arguments):
         pass
     write_pages(results, args, dipoles, [source.name for source in sources], length)
     if args.verbose:
-        print(f"{len(sources)} codes, {support_sets.num_paths} paths in {space.name} of {trained['gan']}")
+        print(f"{len(sources)} codes, {support_sets.num_paths} paths in {space.name} of {gan}")
     print(f"results: {results / 'index.html'}")
 
 

@@ -17,14 +17,14 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.config import COMPLETE, WIP
-from lib.files import differences, read_json, save_tensors, write_json, write_text
+from lib.config import COMPLETE, CORPORA, WIP
+from lib.dipoles import load_corpus
+from lib.files import check_generator, differences, read_json, save_tensors, write_json, write_text
 from models.errors import UserError
+from models.registry import generator_kind
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
 FREE_SETTINGS = {"cuda", "ckp_freq"}
-# What a trained experiment's args.json must have.
-NEEDED = {"gan", "stylegan_space", "stylegan_layer", "truncation"}
 LONGEST_NAME = 255  # bytes, on common file systems
 # What args.json has besides settings.
 FACTS = {"jung_radius", "clip_embed_dim"}
@@ -83,7 +83,8 @@ class Experiment:
         before = read_json(file)
         if not isinstance(before, dict):
             raise UserError(f"{file} holds no arguments: remove {self.directory} to begin anew")
-        differing = differences(before, self.settings, FREE_SETTINGS | FACTS)
+        compared = check_generator(before, self.settings, self.directory)
+        differing = differences(before, self.settings, FREE_SETTINGS | FACTS | compared)
         if differing:
             raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
 
@@ -136,26 +137,64 @@ class Experiment:
         (WIP / self.name).rename(COMPLETE / self.name)
 
 
-def _is_dipole(poles):
-    return isinstance(poles, list) and len(poles) == 2 and all(isinstance(pole, str) for pole in poles)
-
-
 def open_trained(directory):
     """What a trained, or training, experiment says of itself: (args, dipoles, file of its support sets).
 
-    Raises UserError where it is no experiment or has no weights.
+    Experiments of the authors' are taken as any version of their code left them: `args` has `gan`, `stylegan_space`,
+    `stylegan_layer` and `truncation` all the same. Raises UserError where it is no experiment or has no weights.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise UserError(f"{directory} is no directory: --exp is an experiment's, as under {COMPLETE}")
-    args = read_json(directory / "args.json")
-    if not isinstance(args, dict) or not NEEDED <= args.keys():
-        raise UserError(f"{directory / 'args.json'} lacks some of {', '.join(sorted(NEEDED))}: it is no experiment's")
+    args = _completed(read_json(directory / "args.json"), directory / "args.json")
+    return args, _dipoles(directory, args), _weights(directory)
+
+
+def _completed(args, file):
+    """The content of an args.json, with what older ones lack, or say in another way, of the paths' space."""
+    gan = args.get("gan", args.get("gan_type")) if isinstance(args, dict) else None
+    if not isinstance(gan, str):
+        raise UserError(f"{file} names no generator (gan): it is no experiment's")
+    space, layer, truncation = (args.get(key) for key in ("stylegan_space", "stylegan_layer", "truncation"))
+    if generator_kind(gan) == "ProgGAN":  # theirs may say otherwise, and did not heed it
+        space, truncation = "Z", 1.0
+    settings = {
+        "gan": gan,
+        "stylegan_space": "Z" if space is None else space,
+        "stylegan_layer": layer,
+        "truncation": 1.0 if truncation is None else truncation,
+    }
+    for key, right in (
+        ("stylegan_space", settings["stylegan_space"] in ("Z", "W", "W+", "S")),
+        ("stylegan_layer", layer is None or (type(layer) is int and layer >= 0)),
+        ("truncation", type(settings["truncation"]) in (int, float) and 0 < settings["truncation"] <= 1),
+    ):
+        if not right:
+            raise UserError(f"{file} has {key} {settings[key]!r}, which cannot be: it is no experiment's")
+    return args | settings
+
+
+def _dipoles(directory, args):
+    """The pairs of sentences, from the experiment's own list, or where it has none, by its corpus' name."""
     file = directory / "models" / "semantic_dipoles.json"
+    if not file.is_file() and isinstance(args.get("corpus"), str) and args["corpus"] in CORPORA:
+        return load_corpus(args["corpus"])
     dipoles = read_json(file)
     if not isinstance(dipoles, list) or not all(_is_dipole(poles) for poles in dipoles):
         raise UserError(f"{file} is no list of pairs of sentences")
+    return [tuple(poles) for poles in dipoles]
+
+
+def _is_dipole(poles):
+    return isinstance(poles, list) and len(poles) == 2 and all(isinstance(pole, str) for pole in poles)
+
+
+def _weights(directory):
+    """The file of the trained support sets; the authors' code also leaves latent_support_sets-<iteration>.pt."""
     weights = directory / "models" / "latent_support_sets.pt"
-    if not weights.is_file():
+    if weights.is_file():
+        return weights
+    earlier = sorted(weights.parent.glob("latent_support_sets-*.pt"), key=lambda file: (len(file.name), file.name))
+    if not earlier:
         raise UserError(f"{weights} is missing: the experiment has not ended, run its command.sh again")
-    return args, [tuple(poles) for poles in dipoles], weights
+    return earlier[-1]

@@ -1,34 +1,10 @@
 """Files that are never half-written."""
 
 import json
-import os
-from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import UserError
-
-
-@contextmanager
-def replacing(path, durable=True):
-    """A binary file that takes `path`'s place once it is written whole, and is gone if anything fails before.
-
-    A durable one outlives a power cut too; pictures, of which there are many and which can be made again, need not.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+from models.files import replacing
 
 
 def write_text(text, path):
@@ -55,6 +31,23 @@ def differences(before, now, ignored=frozenset()):
     named = (before.keys() | now.keys()) - ignored
     differing = sorted(key for key in named if before.get(key) != now.get(key))
     return ", ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in differing)
+
+
+def check_generator(before, now, directory):
+    """Raise UserError where the settings before were of another generator's file than those now.
+
+    Files are told apart by their SHA-256, `gan_sha256`, which the authors' experiments and early ones of ours do not
+    state. Returns the settings that need no other comparison.
+    """
+    stated = before.get("gan_sha256")
+    if stated is None:
+        return {"gan_sha256"}
+    if stated != now.get("gan_sha256"):
+        raise UserError(
+            f"{directory} was made with another file of this generator's name (its SHA-256 begins with "
+            f"{str(stated)[:12]}, now with {str(now.get('gan_sha256'))[:12]}): bring that file back, or rename this one"
+        )
+    return {"gan_sha256", "gan"}
 
 
 def save_tensors(content, path):

@@ -18,7 +18,7 @@ import torch
 
 from lib import rendering
 from lib.config import LATENT_CODES
-from lib.files import differences, read_json, save_tensors, write_json
+from lib.files import check_generator, differences, read_json, save_tensors, write_json
 from models.errors import UserError
 from models.stylegan2 import StyleGAN2
 from models.tensor_files import load_tensors
@@ -56,9 +56,10 @@ def open_for_writing(directory, settings):
         before = read_json(file)
         if not isinstance(before, dict):
             raise UserError(f"{file} holds no arguments: remove {directory} to make the pool anew")
-        differing = differences(before, settings, FREE_SETTINGS)
+        differing = differences(before, settings, FREE_SETTINGS | check_generator(before, settings, directory))
         if differing:
             raise UserError(f"{directory} was made with other arguments ({differing}): repeat those or remove it")
+        settings = before  # which may not say of which file its codes are
     write_json(settings, file)
 
 
@@ -98,11 +99,16 @@ def device_of(generator):
     return next(generator.parameters()).device
 
 
-def find_pool(name_or_directory, gan):
-    """The directory of a pool, by its name below experiments/latent_codes/<gan>/ or its path."""
+def find_pool(name_or_directory, gan, gan_sha256):
+    """The directory of a pool, by its name below experiments/latent_codes/<gan>/ or its path.
+
+    Raises UserError where there is none, or where it says that it was made with another generator's file.
+    """
     named = LATENT_CODES / gan / name_or_directory
     for directory in (named, Path(name_or_directory)):
         if directory.is_dir():
+            made = read_json(directory / "args.json") if (directory / "args.json").is_file() else {}
+            check_generator(made if isinstance(made, dict) else {}, {"gan_sha256": gan_sha256}, directory)
             return directory
     raise UserError(f"no pool {name_or_directory!r}: {named} is no directory, make it with sample_gan.py --gan={gan}")
 

@@ -15,9 +15,10 @@ from models.errors import UserError
 def warp_direction(x, supports, gamma):
     """Unit gradients of one warping function.
 
-    x (b, d), supports (2N, d) with weights +1, -1 in turn, gamma scalar -> (b, d). Squared distances are expanded, so
-    that no (b, 2N, d) tensor is built. All terms are scaled by the largest one, which changes no direction and keeps
-    them from vanishing together far from all supports; where the gradient is exactly zero the direction is zero.
+    x (b, d), supports (2N, d) with weights +1, -1 in turn, gamma scalar or (2N,) -> (b, d). Squared distances are
+    expanded, so that no (b, 2N, d) tensor is built. All terms are scaled by the largest one, which changes no direction
+    and keeps them from vanishing together far from all supports; where the gradient is exactly zero the direction is
+    zero.
     """
     # Distances are between near-by points relative to their norms: a common origin keeps their digits.
     origin = x.detach().mean(dim=0)
@@ -27,8 +28,8 @@ def warp_direction(x, supports, gamma):
     terms = torch.exp(exponents - exponents.amax(dim=1, keepdim=True).detach())
     signs = torch.ones(len(supports), device=x.device, dtype=x.dtype)
     signs[1::2] = -1
-    terms = terms * signs
-    gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # 2 gamma is left out: it is positive
+    terms = terms * signs if gamma.numel() == 1 else terms * signs * gamma
+    gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # a common 2 gamma is left out: it is positive
     squared_norm = gradient.square().sum(1, keepdim=True)
     zero = squared_norm == 0
     return torch.where(zero, 0, gradient / squared_norm.masked_fill(zero, 1).sqrt())
@@ -37,7 +38,7 @@ def warp_direction(x, supports, gamma):
 def directions(x, indices, supports, gammas):
     """Each item's unit direction along its own path.
 
-    x (B, d), path indices (B,), supports (K, 2N, d), gammas (K,) -> (B, d).
+    x (B, d), path indices (B,), supports (K, 2N, d), gammas (K,) or (K, 2N) -> (B, d).
     """
     supports, gammas = supports.unbind(0), gammas.unbind(0)
     order = torch.argsort(indices, stable=True)
@@ -52,10 +53,18 @@ def initial_radii(num_paths, jung_radius):
     return jung_radius * (0.9 + 0.35 * torch.arange(num_paths) / num_paths)
 
 
+def _alternate(alphas, shape):
+    """Whether weights of support vectors are +1 and -1 in turn."""
+    if not isinstance(alphas, torch.Tensor) or tuple(alphas.shape) != shape:
+        return False
+    return bool((alphas[:, ::2] == 1).all() and (alphas[:, 1::2] == -1).all())
+
+
 class LatentSupportSets(nn.Module):
     """The trained paths: K support sets of N antipodal pairs in a latent space of dimension d.
 
     Parameters are stored as the authors' `latent_support_sets.pt` has them: SUPPORT_SETS (K, 2N d), LOGGAMMA (K, 1).
+    A version of their code gave each support vector a gamma of its own: LOGGAMMA (K, 2N).
     """
 
     def __init__(self, num_paths, num_dipoles, dim):
@@ -87,21 +96,25 @@ class LatentSupportSets(nn.Module):
         if not isinstance(vectors, torch.Tensor) or not isinstance(loggammas, torch.Tensor):
             raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are no tensors")
         fits = vectors.ndim == 2 and vectors.shape[1] > 0 and vectors.shape[1] % (2 * dim) == 0
-        if not fits or loggammas.shape != (len(vectors), 1):
+        if not fits or tuple(loggammas.shape) not in ((len(vectors), 1), (len(vectors), vectors.shape[1] // dim)):
             raise UserError(
                 f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which fit no "
                 f"latent space of dimension {dim}"
             )
         if not (vectors.isfinite().all() and loggammas.isfinite().all()):
             raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training has diverged")
+        if "ALPHAS" in state and not _alternate(state["ALPHAS"], (len(vectors), vectors.shape[1] // dim)):
+            raise UserError(f"{source} has ALPHAS other than 1 and -1 in turn, and no path here has such weights")
         sets = cls(len(vectors), vectors.shape[1] // (2 * dim), dim)
+        sets.LOGGAMMA.data = torch.zeros(loggammas.shape)
         sets.load_state_dict({key: state[key] for key in ("SUPPORT_SETS", "LOGGAMMA")})
         return sets
 
     def forward(self, x, indices):
         """Positions x (B, d), path indices (B,) -> unit directions (B, d)."""
         supports = self.SUPPORT_SETS.view(self.num_paths, 2 * self.num_dipoles, self.dim)
-        return directions(x, indices, supports, self.LOGGAMMA[:, 0].exp())
+        gammas = self.LOGGAMMA.exp()
+        return directions(x, indices, supports, gammas[:, 0] if gammas.shape[1] == 1 else gammas)
 
 
 class CorpusSupportSets(nn.Module):

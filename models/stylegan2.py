@@ -89,6 +89,8 @@ class ModulatedConv(nn.Module):
     convolution: one shared weight serves the batch.
     """
 
+    conv_clamp = None  # bound of what subclasses give, where the network was trained with one
+
     def __init__(self, in_channels, out_channels, w_dim, kernel_size, demodulate):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
@@ -109,6 +111,9 @@ class ModulatedConv(nn.Module):
             x = x * torch.rsqrt(norm + 1e-8)[:, :, None, None]
         return x
 
+    def clamp(self, x):
+        return x if self.conv_clamp is None else x.clamp(-self.conv_clamp, self.conv_clamp)
+
 
 class StyledLayer(ModulatedConv):
     """Modulated 3x3 convolution, constant noise, bias and leaky ReLU."""
@@ -120,7 +125,7 @@ class StyledLayer(ModulatedConv):
 
     def forward(self, x, style):
         x = super().forward(x, style) + self.noise * self.noise_strength + self.bias[:, None, None]
-        return F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN
+        return self.clamp(F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN)
 
 
 class UpsamplingLayer(StyledLayer):
@@ -144,7 +149,7 @@ class ToRGB(ModulatedConv):
         super().__init__(in_channels, 3, w_dim, kernel_size=1, demodulate=False)
 
     def forward(self, x, style):
-        return super().forward(x, style) + self.bias[:, None, None]
+        return self.clamp(super().forward(x, style) + self.bias[:, None, None])
 
 
 class Synthesis(nn.Module):
@@ -204,8 +209,11 @@ class Synthesis(nn.Module):
 class StyleGAN2(nn.Module):
     """StyleGAN2 generator. Latent codes: z (B, z_dim), w (B, w_dim), w+ (B, num_layers, w_dim), or styles."""
 
-    def __init__(self, mapping_widths, channels):
-        """mapping_widths: [z_dim, ..., w_dim]; channels: feature maps at 4, 8, .. pixels, up to the resolution."""
+    def __init__(self, mapping_widths, channels, conv_clamp=None):
+        """mapping_widths: [z_dim, ..., w_dim]; channels: feature maps at 4, 8, .. pixels, up to the resolution.
+
+        conv_clamp: activations and images are kept within +-conv_clamp, as in networks trained in half precision.
+        """
         super().__init__()
         self.z_dim, self.w_dim = mapping_widths[0], mapping_widths[-1]
         self.resolution = 2 << len(channels)
@@ -213,6 +221,10 @@ class StyleGAN2(nn.Module):
         self.mapping = Mapping(mapping_widths)
         self.truncation = Truncation(self.w_dim)
         self.synthesis = Synthesis(channels, self.w_dim)
+        self.conv_clamp = conv_clamp
+        for module in self.synthesis.modules():
+            if isinstance(module, ModulatedConv):
+                module.conv_clamp = conv_clamp
 
     @staticmethod
     def settings(shapes):

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -21,53 +19,6 @@ PUBLISHED_COMMAND = (
 )
 
 PROGRESS = ("training: ", "sampling: ", "traversing: ")
-
-# Runs each command in a process of its own, forked from one that has imported torch: that costs seconds otherwise.
-SERVER = """
-import json, os, runpy, sys, traceback
-sys.path[0] = sys.argv[1]
-import lib.pool, lib.trainer, lib.traversal, models.clip_encoder, models.load_generator
-for line in sys.stdin:
-    script, arguments, cwd, streams = json.loads(line)
-    child = os.fork()
-    if not child:
-        code = 0
-        try:
-            os.chdir(cwd)
-            for number, file in enumerate(streams, start=1):
-                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.argv = [script, *arguments]
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code or 0
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def run_warm(tmp_path_factory):
-    """As run_command, without the imports' seconds."""
-    streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
-    command = [sys.executable, "-c", SERVER, str(REPOSITORY)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/nonexistent"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **pipes, env=environment, text=True) as server:
-
-        def run(script, *args, cwd):
-            order = [str(REPOSITORY / script), [*map(str, args)], str(cwd), [*map(str, streams)]]
-            server.stdin.write(json.dumps(order) + "\n")
-            server.stdin.flush()
-            code = int(server.stdout.readline())
-            return subprocess.CompletedProcess(order, code, *(stream.read_text() for stream in streams))
-
-        yield run
-        server.stdin.close()
 
 
 def contents(directory):

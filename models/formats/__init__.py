@@ -1,0 +1,75 @@
+"""Other people's generators as ours: what a file is, is found from its content.
+
+    genforce        .pth   {"generator_smooth": ..} or {"generator": ..}; StyleGAN2 and ProgGAN
+    NVIDIA          .pkl   {"G_ema": ..}, pickled by StyleGAN2-ADA-PyTorch or StyleGAN3's code; StyleGAN2
+    rosinality      .pt    {"g_ema": .., "latent_avg": ..}; StyleGAN2
+    safetensors            genforce's tensors
+"""
+
+from pathlib import Path
+
+from models.errors import UserError
+from models.files import replacing
+
+# What needs torch is imported where it is used: `python -m models.formats -h` runs this file too.
+
+FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, or safetensors"
+PICKLE = b"\x80"
+TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # what torch.save pickled first, before zip archives
+ZIP = b"PK\x03\x04"
+
+
+def convert(source, target):
+    """Write the generator in file `source`, of any format, to `target`: safetensors where it ends so, else genforce.
+
+    `target` is written whole or not at all. Raises UserError as `read_generator` does.
+    """
+    generator = read_generator(source)
+
+    import torch
+
+    from models.formats import genforce, safetensors
+
+    with replacing(target) as file:
+        if Path(target).suffix == ".safetensors":
+            file.write(safetensors.content(generator))
+        else:
+            torch.save(genforce.content(generator), file)
+
+
+def read_generator(file):
+    """The generator in a file of any format: a StyleGAN2 or ProgGAN on the CPU, with the file's precision.
+
+    Its settings are read off the tensors' shapes. Raises UserError where the file is broken, holds anything but
+    tensors and settings, or no such network, naming what differs. Nothing that a file may hold is run.
+    """
+    if not Path(file).is_file():
+        raise UserError(f"{file} is missing")
+    from models.formats.building import build
+    from models.tensor_files import check_size
+
+    state, conv_clamp = _read(Path(file))
+    check_size(state, file)
+    return build(state, conv_clamp, file)
+
+
+def _read(file):
+    """(state dict in our layout, conv_clamp or None) of a file of any format."""
+    from models.formats import genforce, nvidia, rosinality, safetensors
+    from models.tensor_files import load_tensors
+
+    with open(file, "rb") as stream:
+        start = stream.read(16)
+    if _is_safetensors(start, file):
+        return safetensors.read(file)
+    if start.startswith(PICKLE) and start[2:14] != TORCH_MAGIC:
+        return nvidia.read(file)
+    if not start.startswith((PICKLE, ZIP)):
+        raise UserError(f"{file} is no generator's file, which is {FORMATS}: get it again")
+    content = load_tensors(file)
+    return (rosinality if rosinality.recognises(content) else genforce).read(content, file)
+
+
+def _is_safetensors(start, file):
+    """Such a file begins with the length of its header, eight bytes, and the header, a JSON object."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= file.stat().st_size

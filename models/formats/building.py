@@ -1,0 +1,63 @@
+"""A state dict in our layout -> the network that it is of."""
+
+import math
+
+import torch
+
+from models.errors import UserError
+from models.pggan import ProgGAN
+from models.stylegan2 import StyleGAN2
+
+LARGEST = 4096  # pixels
+
+
+def build(state, conv_clamp, file):
+    """The network whose settings are read off the state dict's shapes, with its tensors.
+
+    Raises UserError, naming `file`, where they do not fit one.
+    """
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    network = StyleGAN2 if any(key.startswith("synthesis.") for key in shapes) else ProgGAN
+    options = {} if conv_clamp is None else {"conv_clamp": _bound(conv_clamp, network, file)}
+    try:
+        with torch.device("meta"):
+            generator = network(*_settings(network, shapes, file), **options)
+    except KeyError as error:
+        raise UserError(f"{file} is no {network.__name__}: its key {error} is missing") from None
+    except IndexError:
+        odd = next(key for key, shape in shapes.items() if key.endswith("weight") and len(shape) < 2)
+        raise UserError(f"{file} is no {network.__name__}: its {odd} has shape {shapes[odd]}") from None
+    _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
+    broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
+    if broken:
+        raise UserError(f"{file} is broken: {broken} is not finite")
+    generator.load_state_dict(state, assign=True)
+    return generator
+
+
+def _settings(network, shapes, file):
+    *first, channels = network.settings(shapes)
+    if 2 << len(channels) > LARGEST:
+        raise UserError(f"{file} is no {network.__name__}: its layers lead beyond {LARGEST} px")
+    return *first, channels
+
+
+def _bound(conv_clamp, network, file):
+    """conv_clamp as a number: safetensors has it as text."""
+    try:
+        bound = float(conv_clamp)
+    except (TypeError, ValueError):
+        bound = math.nan
+    if network is not StyleGAN2 or not 0 < bound < math.inf:
+        raise UserError(f"{file} is broken: its conv_clamp is {str(conv_clamp)[:40]!r}")
+    return bound
+
+
+def _check_shapes(found, expected, file):
+    """Raise UserError at the first key that is missing, unknown, or of another shape."""
+    for key in [*expected, *found]:
+        if found.get(key) != expected.get(key):
+            raise UserError(
+                f"{file} does not fit: {key} has shape {found.get(key, 'none, it is missing')}, "
+                f"expected {expected.get(key, 'no such key')}"
+            )

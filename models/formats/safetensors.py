@@ -1,0 +1,28 @@
+"""A genforce state dict as a safetensors file; `conv_clamp`, where there is one, stands in its metadata."""
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+
+from models.errors import UserError
+from models.formats import genforce
+
+
+def read(file):
+    """(state dict, conv_clamp or None). Raises UserError where the file is broken."""
+    try:
+        with safe_open(file, "pt") as tensors:
+            state = {key: tensors.get_tensor(key) for key in tensors.keys()}
+            metadata = tensors.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{file} cannot be read as safetensors ({reason}): get it again") from None
+    if not genforce.is_state_dict(state):
+        raise UserError(f"{file} is no generator: it has tensors that are not of floats")
+    return state, metadata.get("conv_clamp")
+
+
+def content(generator):
+    """The bytes of a safetensors file of this generator."""
+    held = genforce.content(generator)
+    metadata = {"format": "pt"} | {key: str(value) for key, value in held.items() if key == "conv_clamp"}
+    return safetensors.torch.save(held["generator_smooth"], metadata)

@@ -1,0 +1,188 @@
+"""Pickles from anyone, read without running anything: no import, no call but of the few functions that a table names.
+
+`pickletools` takes the stream apart and checks lengths against what is there; `load` is the stack machine above it.
+The opcodes that instances of classes, extensions and buffers would need are unknown to it.
+"""
+
+import pickletools
+import struct
+
+
+class BrokenPickle(ValueError):
+    """Its message says what is wrong with the pickle."""
+
+
+class ForbiddenGlobal(BrokenPickle):
+    """The pickle names something that the table does not have; `name` is its full name."""
+
+    def __init__(self, module, name):
+        self.name = f"{module}.{name}"[:80].encode("ascii", "backslashreplace").decode()
+        super().__init__(f"it asks for {self.name}, which no generator needs")
+
+
+class Function:
+    """What a global that is called stands for: `call` gets the arguments that the pickle has, and checks them."""
+
+    def __init__(self, call):
+        self.call = call
+
+
+# Two generators and a discriminator take some ten thousand.
+MOST_OPERATIONS = 1_000_000
+
+KEYS = (str, int, float, bool, type(None))  # whose hash costs nothing
+LITERALS = frozenset(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
+    "STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8".split()
+)
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+SHORT_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError, struct.error)
+
+
+def load(stream, find, persistent=None):
+    """The content of one pickle, which `stream` (a BytesIO or an mmap) is left behind.
+
+    `find(module, name)` is what a global stands for: a `Function`, or data; it raises ForbiddenGlobal. `persistent(id)`
+    is what a persistent id stands for. Classes' instances are data: NEWOBJ calls a `Function`, BUILD's state is
+    dropped. Sets lose their content. Raises BrokenPickle where the pickle is damaged or is more than that.
+    """
+    machine = _Machine(find, persistent)
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MOST_OPERATIONS:
+                raise BrokenPickle("it has more operations than any generator's")
+            if opcode.name == "STOP":
+                return machine.stack.pop()
+            machine.step(opcode.name, argument)
+    except BrokenPickle:
+        raise
+    except DAMAGE as error:
+        raise BrokenPickle(f"it is damaged ({' '.join(str(error).split())[:80]})") from None
+
+
+class _Machine:
+    def __init__(self, find, persistent):
+        self.find, self.persistent = find, persistent
+        self.stack, self.below, self.memo = [], [], {}
+
+    def step(self, name, argument):
+        if name in LITERALS:
+            self.stack.append(argument)
+        elif name in CONSTANTS:
+            self.stack.append(CONSTANTS[name])
+        elif name in SHORT_TUPLES:
+            self.stack.append(tuple(self.stack.pop() for _ in range(SHORT_TUPLES[name]))[::-1])
+        elif name.endswith("GET"):
+            self.stack.append(self.memo[int(argument)])
+        elif name.endswith("PUT"):
+            self.memo[int(argument)] = self.stack[-1]
+        elif name not in ("PROTO", "FRAME"):
+            operation = getattr(self, f"on_{name.lower()}", None)
+            if operation is None:
+                raise BrokenPickle(f"it uses {name}, which no generator needs")
+            operation(argument)
+
+    def since_mark(self):
+        items, self.stack = self.stack, self.below.pop()
+        return items
+
+    def on_mark(self, _):
+        self.below.append(self.stack)
+        self.stack = []
+
+    def on_memoize(self, _):
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def on_pop(self, _):
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.since_mark()
+
+    def on_pop_mark(self, _):
+        self.since_mark()
+
+    def on_empty_list(self, _):
+        self.stack.append([])
+
+    def on_list(self, _):
+        items = self.since_mark()
+        self.stack.append(items)
+
+    def on_append(self, _):
+        self.extend([self.stack.pop()])
+
+    def on_appends(self, _):
+        items = self.since_mark()
+        self.extend(items)
+
+    def extend(self, items):
+        if type(self.stack[-1]) is not list:
+            raise BrokenPickle("it is damaged (what it appends to is no list)")
+        self.stack[-1].extend(items)
+
+    def on_tuple(self, _):
+        items = self.since_mark()
+        self.stack.append(tuple(items))
+
+    def on_empty_dict(self, _):
+        self.stack.append({})
+
+    def on_dict(self, _):
+        items = self.since_mark()
+        self.stack.append({})
+        self.update(items)
+
+    def on_setitem(self, _):
+        value = self.stack.pop()
+        self.update([self.stack.pop(), value])
+
+    def on_setitems(self, _):
+        items = self.since_mark()
+        self.update(items)
+
+    def update(self, items):
+        if type(self.stack[-1]) is not dict or len(items) % 2:
+            raise BrokenPickle("it is damaged (what it sets items of is no dict)")
+        for key, value in zip(items[::2], items[1::2]):
+            if type(key) not in KEYS:
+                raise BrokenPickle(f"it has a key that is a {type(key).__name__}")
+            self.stack[-1][key] = value
+
+    def on_empty_set(self, _):
+        self.stack.append(None)
+
+    def on_additems(self, _):
+        self.since_mark()
+
+    def on_frozenset(self, _):
+        self.since_mark()
+        self.stack.append(None)
+
+    def on_global(self, argument):
+        self.stack.append(self.find(*argument.split(" ", 1)))
+
+    def on_stack_global(self, _):
+        name, module = self.stack.pop(), self.stack.pop()
+        if type(name) is not str or type(module) is not str:
+            raise BrokenPickle("it is damaged (a global's name is no text)")
+        self.stack.append(self.find(module, name))
+
+    def on_reduce(self, _):
+        arguments, function = self.stack.pop(), self.stack.pop()
+        if type(function) is not Function or type(arguments) is not tuple:
+            raise BrokenPickle("it calls what is no function")
+        self.stack.append(function.call(*arguments))
+
+    on_newobj = on_reduce
+
+    def on_build(self, _):
+        self.stack.pop()
+        if not self.stack:
+            raise BrokenPickle("it is damaged (it builds nothing)")
+
+    def on_binpersid(self, _):
+        if self.persistent is None:
+            raise BrokenPickle("it refers to something outside of it")
+        self.stack.append(self.persistent(self.stack.pop()))
