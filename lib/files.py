@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import torch
-
 from models.errors import UserError
 from models.files import replacing
 
@@ -53,5 +51,7 @@ def check_generator(before, now, directory):
 
 
 def save_tensors(content, path):
+    import torch  # here: download.py writes files and needs no torch to start
+
     with replacing(path) as file:
         torch.save(content, file)
