@@ -106,7 +106,7 @@ class Downloader:
         """Take from the list `missing` what an archive brings; what is not here at all, it brings as well."""
         with (
             _attempt(asset.name, location),
-            self._arrived(asset, asset.files, location, work, asset.sha256) as (archive, came_as),
+            self._arrived(asset, asset.files, location, work, asset.sha256, room=2) as (archive, came_as),
             plain_files(archive, shutil.disk_usage(work).free) as files,
         ):
             found = find_experiments(files) if asset.experiments else find_named(files, asset.files)
@@ -129,7 +129,7 @@ class Downloader:
             if asset.experiments:
                 files = folder_files(location)
                 wanted = {name: files[path] for name, path in find_experiments(files).items()}
-                self._place_experiments(asset, wanted, work)
+                self._place_experiments(asset, wanted, work, carried=_hashes_at(location / asset.name))
                 return True
             with self._arrived(asset, [file], location, work) as (arrived, came_as), _fresh(work) as directory:
                 new = _as_genforce(arrived, directory / file, source)
@@ -139,7 +139,7 @@ class Downloader:
         return False
 
     @contextmanager
-    def _arrived(self, asset, files, location, work, sha256=None):
+    def _arrived(self, asset, files, location, work, sha256=None, room=1):
         """(file, SHA-256) of what lies at a location: a place as it is, an address fetched, for the time of the block.
 
         files: what it is to bring. sha256: what its owner states; what was seen there first counts for one that is not
@@ -150,9 +150,9 @@ class Downloader:
         try:
             if is_address(location):
                 arrived = part_of(work, location)
-                found = self.fetcher.fetch(location, arrived, expected, name, room=2 if sha256 else 1)
+                found = self.fetcher.fetch(location, arrived, expected, name, room)
             else:
-                arrived, found = location, _hash_of_place(location, expected)
+                arrived, found = location, _hash_of_place(location, expected or _hashes_at(location).get(location.name))
         except WrongHash as error:
             hint = "" if sha256 else "; that was seen there first: --force takes what is there now"
             raise FetchError(f"{error}{hint}") from None
@@ -179,12 +179,18 @@ class Downloader:
             for file, sha256 in hashes.items():
                 _place(directory / file, self.directory(asset) / file, sha256, location, came_as)
 
-    def _place_experiments(self, asset, files, work, location="", came_as=""):
-        """Put in place the experiments that are not there; with force, in the place of those that are."""
+    def _place_experiments(self, asset, files, work, location="", came_as="", carried=None):
+        """Put in place the experiments that are not there; with force, in the place of those that are.
+
+        carried: the hashes that came along with the files.
+        """
         target = self.directory(asset)
         record = Record(_record_path(target / asset.name), source=str(location), source_sha256=came_as)
         with _fresh(work) as directory:
             hashes = unpack(files, directory)
+            odd = next((file for file, sha256 in (carried or {}).items() if hashes.get(file) != sha256), None)
+            if odd:
+                raise FetchError(f"{odd} is missing there, or has changed since it was laid out")
             for name in sorted({file.split("/")[0] for file in hashes}):
                 own = {file: sha256 for file, sha256 in hashes.items() if file.startswith(f"{name}/")}
                 if self.force or not os.path.lexists(target / name):
@@ -237,6 +243,11 @@ def _fresh(work):
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def _hashes_at(target):
+    """{file: SHA-256} of the record that stands beside a file of a mirror's directory, or within its experiments."""
+    return Record.read(_record_path(target)).hashes
 
 
 def _hash_of_place(path, expected):

@@ -786,6 +786,19 @@ def test_what_was_laid_out_elsewhere_is_a_mirror(command, place, server):
     }
 
 
+def test_files_that_suffered_on_the_way_are_found_out(command, place, server):
+    command("-m")
+    mirror = place.to.rename(place.to.with_name("carried"))
+    (mirror / "weights" / "probe" / "probe.pth").write_bytes(PROBE[::-1])
+    (mirror / "experiments" / "complete" / "two" / "args.json").write_text("{3}")
+    for name in ("probe", "walks"):
+        server.pages[f"{name}.tar"] = Page(b"", status(404))
+    code, _, told = command("-m", "--only", "probe", "--mirror", mirror)
+    assert code == 1
+    assert "SHA-256" in told[1] and "two/args.json" in told[4]
+    assert not place.to.exists()
+
+
 def test_experiments_of_a_mirror_may_hold_no_links(command, place, server, tmp_path):
     one = tmp_path / "mirror" / "experiments" / "complete" / "one"
     one.mkdir(parents=True)
