@@ -16,8 +16,9 @@ from lib.archives import Refused, find_experiments, find_named, folder_files, pl
 from lib.assets import Source
 from lib.config import ROOT
 from lib.fetching import Fetcher, FetchError, WrongHash, discard, expected_size, is_address, part_of
-from lib.hashes import Record, copy_hashing, sha256_of
+from lib.hashes import Record, copy_hashing
 from models.errors import UserError
+from models.files import sha256 as sha256_of
 from models.registry import GENERATORS
 
 WORK = ".download"

@@ -7,16 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib.files import write_text
+from models.files import sha256 as sha256_of
 
 CHUNK = 1 << 20  # bytes
 SOURCE = re.compile(r"# from (\S+), ([0-9a-f]{64}) as it came")
 HASH = re.compile(r"([0-9a-f]{64})  (.+)")
 STAMP = re.compile(r"# (\d+) bytes, changed at (\d+) ns")
-
-
-def sha256_of(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_hashing(stream, path):

@@ -8,6 +8,7 @@ import http.server
 import io
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nvidia_pickles import dump, easy, network
 
 import download
 from lib import fetching
@@ -28,6 +30,7 @@ from lib.assets import ASSETS, read_assets
 from lib.download import Downloader
 from models import registry
 from models.errors import UserError
+from models.load_generator import load_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CAR, DOG = "stylegan2_tiny", "pggan_tiny"  # generators of the archive "nets"
@@ -376,31 +379,28 @@ def test_what_is_missing_is_summed_up_and_the_rest_is_brought(command, place, se
     assert f"nets: 1 of 2 here in {place.nets}, missing: {DOG}" in out and "probe: 1 of 1" in out
 
 
-def test_another_format_is_converted(command, place, server, networks, monkeypatch):
-    def convert(source, target):
-        assert Path(source).read_bytes() == b"a pickle"
-        Path(target).write_bytes(networks[f"{CAR}.pth"])
-
-    monkeypatch.setitem(sys.modules, "models.formats", types.SimpleNamespace(convert=convert))
+def test_nvidias_pickle_is_converted(command, place, server, data, tmp_path):
+    state = torch.load(data / "nvidia_tiny_state_dict.pt", weights_only=True)
+    kwargs = json.loads((data / "nvidia_tiny.json").read_text())["init_kwargs"]
+    pickled = dump({"G_ema": network(state, easy(kwargs))}, tmp_path / "car.pkl")
     server.pages["nets.tar"] = Page(b"", status(404))
-    place.single(CAR, "car.pkl", b"a pickle", form="nvidia")
+    place.single(CAR, "car.pkl", pickled.read_bytes(), form="nvidia")
     assert command("--only", CAR)[0] == 0
-    assert (place.nets / f"{CAR}.pth").read_bytes() == networks[f"{CAR}.pth"]
+    converted = load_generator(place.nets / f"{CAR}.pth").state_dict()
+    assert all(torch.equal(converted[key], tensor) for key, tensor in load_generator(pickled).state_dict().items())
+    assert list(torch.load(place.nets / f"{CAR}.pth", weights_only=True)) == ["generator_smooth"]
     assert place.files() == {f"weights/nets/{CAR}.pth"}
     server.requests.clear()
     assert command("--only", CAR)[0] == 0 and server.requests == []
 
 
-def test_file_that_cannot_be_converted_fails_its_source_alone(command, place, server, networks, monkeypatch):
-    def convert(source, target):
-        raise UserError("StyleGAN3 cannot be read")
-
-    monkeypatch.setitem(sys.modules, "models.formats", types.SimpleNamespace(convert=convert))
+def test_file_that_cannot_be_converted_fails_its_source_alone(command, place, server, networks):
     server.pages["nets.tar"] = Page(b"", status(404))
-    place.single(CAR, "car.pkl", b"a pickle", form="nvidia")
+    place.single(CAR, "car.pkl", pickle.dumps({"G_ema": os.getcwd}), form="nvidia")
     place.single(CAR, "car.pth", networks[f"{CAR}.pth"])
     code, _, (_, line) = command("--only", CAR)
-    assert code == 0 and "car.pkl" in line and "StyleGAN3 cannot be read" in line
+    assert code == 0 and "car.pkl" in line and "getcwd" in line
+    assert (place.nets / f"{CAR}.pth").read_bytes() == networks[f"{CAR}.pth"]
 
 
 @pytest.mark.parametrize(
