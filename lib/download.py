@@ -343,10 +343,12 @@ def _tell(label, text):
 def summary(downloader, chosen, missing):
     """Lines that say what of the assets asked for is here. missing: {asset's name: [files]}."""
     for asset, files in chosen:
-        absent = missing[asset.name]
-        count = "" if asset.experiments else f" {len(files) - len(absent)} of {len(files)}"
-        names = f", missing: {', '.join(map(asset.label, absent))}" if absent else ""
-        yield f"{asset.name}:{count or (' missing' if absent else '')} here in {downloader.directory(asset)}{names}"
+        absent, directory = missing[asset.name], downloader.directory(asset)
+        if asset.experiments:
+            yield f"{asset.name}: missing" if absent else f"{asset.name}: here, in {directory}"
+        else:
+            names = f"; missing: {', '.join(map(asset.label, absent))}" if absent else ""
+            yield f"{asset.name}: {len(files) - len(absent)} of {len(files)} here, in {directory}{names}"
 
 
 def listing(downloader, chosen):

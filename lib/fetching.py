@@ -6,7 +6,9 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -75,7 +77,9 @@ class Fetcher:
                     if isinstance(error, _NoAnswer):
                         self._silent.add(host)
                     raise FetchError(str(error)) from None
-                time.sleep(self.pause * GROWTH ** (failures - 1))
+                pause = self.pause * GROWTH ** (failures - 1)
+                print(f"{label}: {error}; again in {pause:g} s", file=sys.stderr, flush=True)
+                time.sleep(pause)
 
     def _receive(self, url, part, sha256, label, room):
         note = _read_note(part, url)
@@ -109,8 +113,9 @@ class Fetcher:
             raise kind(f"the server answers {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
-            final = isinstance(reason, (ssl.SSLCertVerificationError, ValueError))
-            raise (FetchError if final else _NoAnswer)(f"no answer ({_line(reason)})") from None
+            if isinstance(reason, (ssl.SSLCertVerificationError, ValueError)) or _is_unknown_host(reason):
+                raise FetchError(f"no connection ({_line(reason)})") from None
+            raise _NoAnswer(f"no answer ({_line(reason)})") from None
         try:
             _check_answer(answer, part, offset, note)
         except FetchError:
@@ -162,8 +167,14 @@ def expected_size(part):
         return None
 
 
+def _is_unknown_host(error):
+    """Whether the name has no address; a name server that cannot be reached may be the next time."""
+    return isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
+
+
 def _line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    text = getattr(error, "strerror", None) or str(error)
+    return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _size(path):

@@ -12,6 +12,7 @@ import pickle
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -135,6 +136,10 @@ def server():
         running.shutdown()
 
 
+def throw(error):
+    raise error
+
+
 # --- archives
 
 
@@ -224,7 +229,7 @@ def place(tmp_path, server, networks):
 
 @pytest.fixture
 def command(place, capsys):
-    """command("--only", ..) -> (exit code, stdout, lines of stderr without progress bars), within this process."""
+    """command("--only", ..) -> (exit code, stdout, lines of stderr without progress bars and pauses)."""
 
     def run(*arguments):
         capsys.readouterr()
@@ -234,7 +239,8 @@ def command(place, capsys):
         except SystemExit as stop:
             code = stop.code
         out, err = capsys.readouterr()
-        return code, out, [line for line in re.split(r"[\r\n]+", err) if line and "B/s" not in line]
+        lines = [line for line in re.split(r"[\r\n]+", err) if line]
+        return code, out, [line for line in lines if "B/s" not in line and "; again in" not in line]
 
     return run
 
@@ -376,7 +382,7 @@ def test_what_is_missing_is_summed_up_and_the_rest_is_brought(command, place, se
     place.single(CAR, "car.pth", networks[f"{CAR}.pth"])
     code, out, _ = command()
     assert code == 1
-    assert f"nets: 1 of 2 here in {place.nets}, missing: {DOG}" in out and "probe: 1 of 1" in out
+    assert f"nets: 1 of 2 here, in {place.nets}; missing: {DOG}" in out and "probe: 1 of 1" in out
 
 
 def test_nvidias_pickle_is_converted(command, place, server, data, tmp_path):
@@ -567,6 +573,22 @@ def test_server_that_falls_silent_is_not_waited_for(server, tmp_path):
     with pytest.raises(fetching.FetchError, match="timed out"):
         fetched(server, tmp_path, "big", timeout=0.1)
     assert time.monotonic() - begun < 5
+
+
+def test_host_of_no_address_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching.time, "sleep", lambda _: pytest.fail("waited"))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: throw(socket.gaierror(socket.EAI_NONAME, "unknown")))
+    with pytest.raises(fetching.FetchError, match="no connection"):
+        fetching.Fetcher().fetch("http://weights.invalid/big", tmp_path / "part")
+
+
+def test_proxies_of_the_environment_are_used(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", server.url())
+    monkeypatch.setenv("no_proxy", "")
+    server.pages["http://weights.invalid/big"] = Page(BIG)
+    part = tmp_path / "part"
+    fetching.Fetcher(pause=0.01).fetch("http://weights.invalid/big", part)
+    assert part.read_bytes() == BIG
 
 
 def test_host_that_is_silent_is_tried_once_from_then_on(tmp_path, monkeypatch):
