@@ -47,7 +47,7 @@ def _checked(member):
     """The name of an archive's member. Raises Refused where it is dangerous."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or not member.name.isprintable():
-        raise Refused(f"it holds {member.name!r}, which leads out of the directory")
+        raise Refused(f"it holds {member.name!r}, which is no safe name")
     if not (member.isreg() or member.isdir()) or member.issparse():
         kinds = {"a symbolic link": member.issym(), "a hard link": member.islnk(), "a sparse file": member.issparse()}
         kind = next((kind for kind, so in kinds.items() if so), "a device or the like")

@@ -637,6 +637,8 @@ def test_redirections_are_followed_with_their_cookies(server, tmp_path):
 
 ESCAPES = {
     "dots": tar({"../probe.pth": PROBE}),
+    "backslash": tar({"..\\probe.pth": PROBE}),
+    "line break": tar({"probe\n.pth": PROBE}),
     "dots inside": tar({"probe/../../../probe.pth": PROBE}),
     "absolute": tar({"/tmp/escaped/probe.pth": PROBE}),
     "symbolic link": tar({"probe.pth": PROBE}, special("link", tarfile.SYMTYPE, "/etc")),
@@ -852,7 +854,7 @@ def test_exit_codes_of_the_command(place, server, run_command, tmp_path):
     assert len(process.stderr.splitlines()) == 1
 
 
-def test_help_and_list_come_at_Once(run_command, tmp_path):
+def test_help_and_list_come_at_once(run_command, tmp_path):
     assert run_command("download.py", "-h", cwd=tmp_path).cpu_seconds < 0.5
     process = run_command("download.py", "--list", cwd=tmp_path)
     assert process.returncode == 0 and process.cpu_seconds < 1
