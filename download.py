@@ -14,7 +14,7 @@ examples:
   python download.py --mirror /media/disk             from there
 
 What is here and sound is not fetched again. Interrupted, the same command goes on where it stopped.
-Exit code 1: something that was asked for is still missing.
+Exit code 1: something that was asked for did not come.
 """
 
 
@@ -50,12 +50,12 @@ def main(arguments):
         print(*listing(downloader, chosen), sep="\n")
         return
     try:
-        missing = {asset.name: downloader.bring(asset, files) for asset, files in chosen}
+        failed = {asset.name: downloader.bring(asset, files) for asset, files in chosen}
     except KeyboardInterrupt:
         print("\nwhat has arrived is kept: the same command goes on from there", file=sys.stderr)
         raise
-    print(*summary(downloader, chosen, missing), sep="\n")
-    if any(missing.values()):
+    print(*summary(downloader, chosen, failed), sep="\n")
+    if any(failed.values()):
         sys.exit(1)
 
 

@@ -61,7 +61,7 @@ class Downloader:
     def bring(self, asset, files):
         """Fetch what of an asset's files is not here and sound, from one source after the other.
 
-        Each source that fails is told in a line. Returns the files that are still missing.
+        Each source that fails is told in a line. Returns the files that did not come.
         """
         missing = [file for file in files if self.force or not self._is_sound(asset, file)]
         if missing:
@@ -340,15 +340,21 @@ def _tell(label, text):
     print(f"{label}: {' '.join(str(text).split())}", file=sys.stderr, flush=True)
 
 
-def summary(downloader, chosen, missing):
-    """Lines that say what of the assets asked for is here. missing: {asset's name: [files]}."""
+# What is said in the summary of a file that did not come, by its state.
+FAILED = {"missing": "missing", "broken": "not sound", "unchecked": "not sound", "here": "not fetched anew"}
+
+
+def summary(downloader, chosen, failed):
+    """Lines that say what of the assets asked for is here. failed: {asset's name: [files that did not come]}."""
     for asset, files in chosen:
-        absent, directory = missing[asset.name], downloader.directory(asset)
-        if asset.experiments:
-            yield f"{asset.name}: missing" if absent else f"{asset.name}: here, in {directory}"
-        else:
-            names = f"; missing: {', '.join(map(asset.label, absent))}" if absent else ""
-            yield f"{asset.name}: {len(files) - len(absent)} of {len(files)} here, in {directory}{names}"
+        states = {file: downloader.state(asset, file) for file in failed[asset.name]}
+        here = sum(states.get(file, "here") == "here" for file in files)
+        line = f"{asset.name}: {here} of {len(files)} here, in {downloader.directory(asset)}"
+        for said in dict.fromkeys(FAILED.values()):
+            names = [asset.label(file) for file, state in states.items() if FAILED[state] == said]
+            if names:
+                line += f"; {said}: {', '.join(names)}"
+        yield line
 
 
 def listing(downloader, chosen):

@@ -256,7 +256,7 @@ def refused(result, *named):
 # --- the whole of it
 
 
-def test_everything_but_optional_assets_comes_by_default_and_only_Once(command, place, server, networks):
+def test_everything_but_optional_assets_comes_by_default_and_only_once(command, place, server, networks):
     code, out, told = command()
     assert (code, told) == (0, [])
     assert place.files() == {f"weights/nets/{CAR}.pth", f"weights/nets/{DOG}.pth", "weights/probe/probe.pth"}
@@ -298,6 +298,16 @@ def test_force_fetches_what_is_here(command, server):
     command("--only", "probe")
     assert command("--only", "probe", "--force")[0] == 0
     assert server.asked("probe.tar") == [None, None]
+
+
+def test_what_was_here_stays_when_it_cannot_be_fetched_anew(command, place, server):
+    command("--only", "probe")
+    server.pages["probe.tar"] = Page(b"", status(404))
+    code, out, _ = command("--only", "probe", "--force")
+    assert code == 1 and "1 of 1 here" in out and "not fetched anew: probe.pth" in out
+    (place.probe / "probe.pth").write_bytes(b"broken")
+    code, out, _ = command("--only", "probe")
+    assert code == 1 and "0 of 1 here" in out and "not sound: probe.pth" in out
 
 
 def test_archive_brings_what_is_absent_and_leaves_what_is_here(command, place, networks):
@@ -848,7 +858,7 @@ def test_exit_codes_of_the_command(place, server, run_command, tmp_path):
     assert process.returncode == 0 and "Traceback" not in process.stderr
     server.pages["walks.tar"] = Page(b"", status(404))
     process = run_command("download.py", *place.arguments("-m", "--only", "probe"), cwd=tmp_path)
-    assert process.returncode == 1 and "walks: missing" in process.stdout
+    assert process.returncode == 1 and "; missing: walks" in process.stdout
     process = run_command("download.py", *place.arguments("--only", "nothing"), cwd=tmp_path)
     assert process.returncode == 2 and process.stderr.startswith("download.py: error: there is no 'nothing'")
     assert len(process.stderr.splitlines()) == 1
