@@ -506,6 +506,7 @@ def test_half_of_another_file_is_not_completed(server, tmp_path):
     changed = BIG[::-1]
     server.pages["big"] = Page(changed, etag='"2"')
     assert fetched(server, tmp_path, "big") == changed
+    assert server.asked("big")[-2:] == ["bytes=300000-"] * 2  # the last one was answered with the whole file
 
 
 def test_halves_of_two_files_are_found_out_by_the_hash(server, tmp_path):
