@@ -51,7 +51,7 @@ def check_generator(before, now, directory):
 
 
 def save_tensors(content, path):
-    import torch  # not above: the processes that encode pictures import this module too
+    import torch  # here: download.py and the processes that encode pictures write files and need no torch
 
     with replacing(path) as file:
         torch.save(content, file)

@@ -11,15 +11,15 @@ class Weights:
     file: Path
     kind: str  # "StyleGAN2" or "ProgGAN"
     resolution: int  # pixels a side
-    fetched_by: str | None = "python download.py"  # None: part of the repository
+    fetched_by: str | None = None  # the command; None: part of the repository
 
     @classmethod
     def genforce(cls, name, kind, resolution):
-        return cls(PRETRAINED / "genforce" / f"{name}.pth", kind, resolution)
+        return cls(PRETRAINED / "genforce" / f"{name}.pth", kind, resolution, f"python download.py --only {name}")
 
     @classmethod
     def portraits(cls, name, kind):
-        return cls(PRETRAINED / "portraits" / f"{name}.pth", kind, 64, fetched_by=None)
+        return cls(PRETRAINED / "portraits" / f"{name}.pth", kind, 64)
 
 
 GENERATORS = {
