@@ -26,6 +26,8 @@
 #define INDEX_LIMIT (int64_t(1) << 30)  // half the range of 32 bit: a loop's last step cannot overflow
 #endif
 
+namespace {
+
 constexpr int INVALID_VALUE = 1;  // cudaErrorInvalidValue
 
 #ifdef __CUDACC__
@@ -69,15 +71,21 @@ struct alignas(sizeof(T) * V) Pack {
   static ANYWHERE Pack load(const T* from, int count) {
     if (count == V) return *reinterpret_cast<const Pack*>(from);
     Pack pack{};
-    for (int i = 0; i < count; ++i) pack.value[i] = from[i];
+    UNROLL
+    for (int i = 0; i < V; ++i) {
+      if (i < count) pack.value[i] = from[i];
+    }
     return pack;
   }
 
   ANYWHERE void store(T* to, int count) const {
     if (count == V) {
       *reinterpret_cast<Pack*>(to) = *this;
-    } else {
-      for (int i = 0; i < count; ++i) to[i] = value[i];
+      return;
+    }
+    UNROLL
+    for (int i = 0; i < V; ++i) {
+      if (i < count) to[i] = value[i];
     }
   }
 };
@@ -279,8 +287,7 @@ struct UpFirDn {
       UNROLL
       for (int j = 0; j < width; ++j) {
         const int column = source(left + j, up_x, in_width);
-        if (column < 0) continue;
-        const float value = float(plane[row * x_row + column * x_column]);
+        const float value = column < 0 ? 0 : float(plane[row * x_row + column * x_column]);
         UNROLL
         for (int r = 0; r < ROWS; ++r) {
           const int tap_row = i - r * down_y;
@@ -346,6 +353,8 @@ int upfirdn2d(const void* x, const float* filter, void* y, const UpFirDnArgument
   if (is(4, 1, 2)) return launch_upfirdn2d<T, int32_t, 4, 1, 2, 4>(x, filter, y, a, stream);
   return launch_upfirdn2d<T, int32_t, 0, 0, 0, 1>(x, filter, y, a, stream);
 }
+
+}  // namespace
 
 // ---- what ctypes calls -----------------------------------------------------------------------------------------------
 

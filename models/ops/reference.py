@@ -16,11 +16,10 @@ def upfirdn2d(x, kernel, up, down, padding):
 
 def bias_act(x, bias, noise, slope, gain, clamp):
     """As `models.ops.bias_act`."""
-    if noise is not None:
-        x = x + noise.to(x.dtype)
+    y = x if noise is None else x + noise.to(x.dtype)
     if bias is not None:
-        x = x + bias.to(x.dtype)[:, None, None]
-    x = F.leaky_relu(x, slope)
+        y = y + bias.to(x.dtype)[:, None, None]
+    y = F.leaky_relu(y, slope, inplace=y is not x)  # no derivative needs the sum: a tensor less to allocate
     if gain != 1:
-        x = x * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+        y = y * gain
+    return y if clamp is None else y.clamp(-clamp, clamp)
