@@ -377,10 +377,9 @@ int contraclip_bias_act_backward(int dtype, const void* gradient, const void* y,
   return call(gradient, y, result, count, Activation{slope, gain, clamp}, stream);
 }
 
-int contraclip_upfirdn2d(int dtype, const void* x, const float* filter, void* y, const UpFirDnArguments* arguments,
-                         void* stream) {
+int contraclip_upfirdn2d(int dtype, const void* x, const float* filter, void* y, const void* arguments, void* stream) {
   const auto call = dtype == 0 ? upfirdn2d<float> : dtype == 1 ? upfirdn2d<c10::Half> : upfirdn2d<c10::BFloat16>;
-  return call(x, filter, y, *arguments, stream);
+  return call(x, filter, y, *static_cast<const UpFirDnArguments*>(arguments), stream);
 }
 
 const char* contraclip_error(int code) {
