@@ -59,7 +59,7 @@ def main(arguments):
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
 
-    generator = load_generator(args.gan, choose_device(args.cuda))
+    generator = load_generator(args.gan, choose_device(args.cuda, args.ops))
     args.gan_sha256 = sha256(generator_file(args.gan))
     sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)

@@ -110,7 +110,7 @@ def main(arguments):
     from models.load_generator import generator_file, generator_name, load_generator
 
     dipoles = load_corpus(args.corpus)
-    device = choose_device(args.cuda)
+    device = choose_device(args.cuda, args.ops)
     generator = load_generator(args.gan, device)
     space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
     args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))

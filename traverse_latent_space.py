@@ -16,7 +16,7 @@ from lib.command_line import (
 from models.errors import UserError
 
 # Flags that decide nothing about what the pictures show.
-FREE_SETTINGS = {"verbose", "exp", "pool", "gan", "batch_size", "workers", "cuda"}
+FREE_SETTINGS = {"verbose", "exp", "pool", "gan", "batch_size", "workers", "cuda", "ops"}
 
 EXAMPLE = """
 example, after train.py and sample_gan.py:
@@ -91,7 +91,7 @@ def main(arguments):
         raise UserError(f"--gan {gan} is not the generator of {args.exp}, which is {trained['gan']}")
     gan_sha256 = sha256(generator_file(gan))
     check_generator(trained, {"gan_sha256": gan_sha256}, args.exp)
-    generator = load_generator(gan, choose_device(args.cuda))
+    generator = load_generator(gan, choose_device(args.cuda, args.ops))
     space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
     support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(pool.device_of(generator))
     if support_sets.num_paths != len(dipoles):

@@ -59,12 +59,24 @@ def add_device_arguments(parser):
     group = parser.add_argument_group("device")
     group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device if there is one (default)")
     group.add_argument("--no-cuda", dest="cuda", action="store_false", help="stay on the CPU")
+    group.add_argument("--ops", default="auto", choices=("auto", "cuda", "reference"),
+                       help="on a GPU: auto, our CUDA kernels where they can be compiled; cuda, these or an error; "
+                            "reference, plain PyTorch")
     return group
 
 
-def choose_device(cuda):
+def choose_device(cuda, ops="auto"):
+    """The device to compute on, where the generators' operations are as --ops says.
+
+    Raises UserError where "cuda" is asked of `ops` and there is no CUDA device, or the kernels cannot be compiled.
+    """
     import torch
 
+    from models.ops import set_ops
+
+    if ops == "cuda" and not cuda:
+        raise UserError("--ops=cuda goes with a CUDA device, and not with --no-cuda")
+    set_ops(ops)
     return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
 
 

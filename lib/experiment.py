@@ -24,7 +24,7 @@ from models.errors import UserError
 from models.registry import generator_kind
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
-FREE_SETTINGS = {"cuda", "ckp_freq"}
+FREE_SETTINGS = {"cuda", "ops", "ckp_freq"}
 LONGEST_NAME = 255  # bytes, on common file systems
 # What args.json has besides settings.
 FACTS = {"jung_radius", "clip_embed_dim"}

@@ -23,7 +23,7 @@ from models.errors import UserError
 from models.stylegan2 import StyleGAN2
 from models.tensor_files import load_tensors
 
-FREE_SETTINGS = {"cuda", "verbose", "batch_size"}  # may differ when a pool is written on
+FREE_SETTINGS = {"cuda", "ops", "verbose", "batch_size"}  # may differ when a pool is written on
 
 
 def code_hash(code):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models import ops
+
 LEAKY_SLOPE = 0.2
 
 
@@ -19,17 +21,19 @@ def pixel_norm(x):
 
 
 class Conv(nn.Module):
-    """Convolution with an equalised learning rate, on pixel-normalised input."""
+    """Convolution with an equalised learning rate, on pixel-normalised input, and a leaky ReLU; slope 1 is none."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, padding, gain):
+    def __init__(self, in_channels, out_channels, kernel_size, padding, gain, slope=LEAKY_SLOPE):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
         self.padding = padding
+        self.slope = slope
 
     def forward(self, x):
-        return F.conv2d(pixel_norm(x), self.weight * self.weight_gain, self.bias, padding=self.padding)
+        x = F.conv2d(pixel_norm(x), self.weight * self.weight_gain, padding=self.padding)
+        return ops.bias_act(x, self.bias, slope=self.slope)
 
 
 class ProgGAN(nn.Module):
@@ -48,7 +52,7 @@ class ProgGAN(nn.Module):
             first = (4, 3) if i == 0 else (3, 1)
             self.add_module(f"layer{2 * i}", Conv(before, after, *first, gain=math.sqrt(2)))
             self.add_module(f"layer{2 * i + 1}", Conv(after, after, 3, 1, gain=math.sqrt(2)))
-            self.add_module(f"output{i}", Conv(after, 3, 1, 0, gain=1.0))
+            self.add_module(f"output{i}", Conv(after, 3, 1, 0, gain=1.0, slope=1.0))
             before = after
 
     @staticmethod
@@ -64,6 +68,5 @@ class ProgGAN(nn.Module):
         for i in range(last + 1):
             if i > 0:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = F.leaky_relu(getattr(self, f"layer{2 * i}")(x), LEAKY_SLOPE)
-            x = F.leaky_relu(getattr(self, f"layer{2 * i + 1}")(x), LEAKY_SLOPE)
+            x = getattr(self, f"layer{2 * i + 1}")(getattr(self, f"layer{2 * i}")(x))
         return getattr(self, f"output{last}")(x)

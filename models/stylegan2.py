@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models import ops
+
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
 MAPPING_LR_MULTIPLIER = 0.01  # stored mapping weights are 1 / this as large as the ones applied
@@ -24,19 +26,9 @@ def blur_kernel():
     return torch.outer(taps, taps)[None, None]
 
 
-def blur(x, kernel, padding):
-    """Filter each channel of x (B, C, H, W) with kernel (1, 1, 4, 4), after `padding` zeros (before, after)."""
-    channels = x.shape[1]
-    x = F.pad(x, (*padding, *padding))
-    return F.conv2d(x, kernel.to(x.dtype).expand(channels, 1, -1, -1), groups=channels)
-
-
 def upsample(image, kernel):
-    """Twice as large in both directions: image (B, C, H, W) -> (B, C, 2H, 2W)."""
-    batch, channels, height, width = image.shape
-    spread = image.new_zeros(batch, channels, height, 2, width, 2)
-    spread[:, :, :, 0, :, 0] = image
-    return blur(spread.view(batch, channels, 2 * height, 2 * width), kernel, (2, 1))
+    """Twice as large in both directions: image (B, C, H, W) -> (B, C, 2H, 2W). kernel: as `blur_kernel`."""
+    return ops.upfirdn2d(image, kernel[0, 0], up=2, padding=(2, 1, 2, 1))
 
 
 class Dense(nn.Module):
@@ -124,8 +116,8 @@ class StyledLayer(ModulatedConv):
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
 
     def forward(self, x, style):
-        x = super().forward(x, style) + self.noise * self.noise_strength + self.bias[:, None, None]
-        return self.clamp(F.leaky_relu(x, LEAKY_SLOPE) * ACTIVATION_GAIN)
+        x, noise = super().forward(x, style), self.noise * self.noise_strength
+        return ops.bias_act(x, self.bias, noise, LEAKY_SLOPE, ACTIVATION_GAIN, self.conv_clamp)
 
 
 class UpsamplingLayer(StyledLayer):
@@ -139,7 +131,7 @@ class UpsamplingLayer(StyledLayer):
     def convolve(self, x, weight):
         # The published weights are correlations; a transposed convolution would mirror them.
         x = F.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
-        return blur(x, self.filter.kernel, (1, 1))
+        return ops.upfirdn2d(x, self.filter.kernel[0, 0], padding=(1, 1, 1, 1))
 
 
 class ToRGB(ModulatedConv):

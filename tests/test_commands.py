@@ -27,11 +27,11 @@ from models.registry import CLIP_FILES, GENERATORS
 FLAGS = {
     "train.py": "--exp-id --gan --stylegan-space --stylegan-layer --truncation --corpus --beta --css-beta --styleclip "
     "--linear --num-latent-support-dipoles --lss-beta --lr --min-shift-magnitude --max-shift-magnitude --max-iter "
-    "--batch-size --loss --temperature --log-freq --ckp-freq --cuda --no-cuda --seed --clip-model",
+    "--batch-size --loss --temperature --log-freq --ckp-freq --cuda --no-cuda --ops --seed --clip-model",
     "sample_gan.py": "-v --gan --gan-type --stylegan-space --truncation --num-samples --from-codes "
-    "--batch-size --cuda --no-cuda --seed",
+    "--batch-size --cuda --no-cuda --ops --seed",
     "traverse_latent_space.py": "-v --exp --pool --w-space --shift-steps --eps --shift-leap --batch-size --img-size "
-    "--img-quality --gif --gif-height --gif-fps --strip --strip-number --strip-height --workers --cuda --no-cuda",
+    "--img-quality --gif --gif-height --gif-fps --strip --strip-number --strip-height --workers --cuda --no-cuda --ops",
 }
 PUBLISHED_COMMAND = (
     "--gan=stylegan2_ffhq1024 --truncation=0.7 --stylegan-space=W --corpus=expressions3 "

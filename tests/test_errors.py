@@ -179,6 +179,33 @@ def test_linear_and_styleclip_exclude_each_other(run_command, tmp_path):
     assert "--styleclip" in process.stderr.splitlines()[-1] and "--linear" in process.stderr.splitlines()[-1]
 
 
+# --- devices
+
+
+@pytest.mark.parametrize("script", ["train.py", "sample_gan.py", "traverse_latent_space.py"])
+def test_kernels_without_a_cuda_device_are_refused(script, refused, train_arguments, workplace, data):
+    arguments = {
+        "train.py": train_arguments(exp_id="another"),
+        "sample_gan.py": [f"--gan={data / 'stylegan2_tiny.pth'}"],
+        "traverse_latent_space.py": [f"--exp=experiments/complete/{NAME}", "--pool=stylegan2_tiny-1"],
+    }[script]
+    assert "--no-cuda" in refused(script, *arguments, "--no-cuda", "--ops=cuda", cwd=workplace)
+    if not torch.cuda.is_available():
+        assert "there is no CUDA device" in refused(script, *arguments, "--cuda", "--ops=cuda", cwd=workplace)
+
+
+def test_choice_of_operations_is_none_of_a_run_s_settings(run_warm, train_arguments, workplace, data):
+    """What was made with one is gone on with by another."""
+    sampling = [f"--gan={data / 'stylegan2_tiny.pth'}", "--num-samples=1", "--no-cuda"]
+    walking = [f"--exp=experiments/complete/{NAME}", "--pool=stylegan2_tiny-1", "--shift-steps=1", "--no-cuda"]
+    for script, arguments in (
+        ("train.py", train_arguments()), ("sample_gan.py", sampling),
+        ("traverse_latent_space.py", [*walking, "--ops=auto"]), ("traverse_latent_space.py", walking),
+    ):  # fmt: skip
+        process = run_warm(script, *arguments, *["--ops=reference"] * ("--ops=auto" not in arguments), cwd=workplace)
+        assert process.returncode == 0, process.stderr
+
+
 # --- generators
 
 
