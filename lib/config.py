@@ -17,3 +17,5 @@ DEFAULT_CLIP = "ViT-B/32"
 CLIP_OF = {name: "clip_portraits64" for name in GENERATORS if "portraits" in name}
 
 DEFAULT_STYLEGAN_LAYER = 11  # of W+; lowered to the last layer of smaller generators
+
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of the frozen networks, see lib/image_features.py

@@ -24,7 +24,9 @@ from models.errors import UserError
 from models.registry import generator_kind
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
-FREE_SETTINGS = {"cuda", "ops", "ckp_freq"}
+FREE_SETTINGS = {"cuda", "ops", "ckp_freq", "micro_batch_size"}
+# Settings that are as the first start had them where a later one does not say.
+KEPT_SETTINGS = {"precision"}
 LONGEST_NAME = 255  # bytes, on common file systems
 # What args.json has besides settings.
 FACTS = {"jung_radius", "clip_embed_dim"}
@@ -55,7 +57,7 @@ class Experiment:
 
     def __init__(self, name, settings):
         """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
-        self.name, self.settings, self.facts = name, settings, {}
+        self.name, self.settings, self.facts = name, dict(settings), {}
         if len(name.encode()) > LONGEST_NAME:
             raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id")
         self._check_settings()
@@ -83,6 +85,7 @@ class Experiment:
         before = read_json(file)
         if not isinstance(before, dict):
             raise UserError(f"{file} holds no arguments: remove {self.directory} to begin anew")
+        self.settings |= {key: before.get(key) for key in KEPT_SETTINGS if self.settings.get(key) is None}
         compared = check_generator(before, self.settings, self.directory)
         differing = differences(before, self.settings, FREE_SETTINGS | FACTS | compared)
         if differing:

@@ -14,12 +14,14 @@ from tqdm import tqdm
 
 from lib import objectives
 from lib.files import save_tensors, write_json
+from lib.image_features import ImageFeatures
 from lib.latent_space import jung_radius
 from lib.support_sets import LatentSupportSets
 from models.errors import UserError
 from models.tensor_files import load_tensors
 
 CHECKPOINT_KEYS = {"iteration", "support_sets", "optimizer", "stats", "losses"}
+SUFFICIENT_COSINE = 0.999  # of a gradient to float32's
 DECAY_AFTER = 0.9  # of all iterations; then the learning rate is a tenth
 
 
@@ -49,20 +51,76 @@ def draw(iteration, batch_size, num_paths, z_dim, shift_range, seed):
     return z, paths_of(iteration, batch_size, num_paths, seed), signs * magnitudes
 
 
-def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective):
-    """The loss of one batch (z, indices, shifts); objective is (idea, loss, temperature). Only the support sets get
-    gradients."""
+def gradient_cosine(first, second):
+    """How alike two gradients (tensors of one shape) are, as vectors."""
+    return torch.cosine_similarity(first.flatten().double(), second.flatten().double(), dim=0).item()
+
+
+def default_precision(space, clip_encoder, corpus_support_sets, batch, objective, micro_batch_size=None):
+    """The fastest of bf16, tf32, fp32 whose gradient keeps a cosine above 0.999 to float32's.
+
+    On a GPU that is measured, at a batch whose codes are shifted in random directions. On the CPU it is fp32: bfloat16
+    misses that cosine there too, and is no faster without hardware for it.
+    """
     z, indices, shifts = batch
-    idea, kind, temperature = objective
+    if z.device.type != "cuda":
+        return "fp32"
+    codes = space.codes_of(z)
+    directions = torch.randn(len(z), space.dim, generator=generator_for(0, 3, 0)).to(z.device)
+    offsets = shifts[:, None] * directions / directions.norm(dim=1, keepdim=True)
+    settings = indices, shifts, objective, micro_batch_size
+
+    def gradient(precision):
+        features = ImageFeatures(space, clip_encoder, precision)
+        return offset_gradient(features, corpus_support_sets, codes, offsets, *settings)[1]
+
+    exact = gradient("fp32")
+    fast = (name for name in ("bf16", "tf32") if gradient_cosine(gradient(name), exact) > SUFFICIENT_COSINE)
+    return next(fast, "fp32")
+
+
+def step(features, support_sets, corpus_support_sets, batch, objective, micro_batch_size=None):
+    """Add the gradient of one batch' loss to the support sets', and to nothing else's; returns the loss (a float).
+
+    features: an `ImageFeatures`. batch: (z, indices, shifts). objective: (idea, loss, temperature).
+    """
+    z, indices, shifts = batch
     with torch.no_grad():
-        codes = space.codes_of(z)
-        plain = clip_encoder.encode_images(space.synthesise(codes))
-    offsets = shifts[:, None] * support_sets(space.positions(codes), indices)
-    shifted = clip_encoder.encode_images(space.synthesise(space.shift(codes, offsets)))
+        codes = features.space.codes_of(z)
+    offsets = shifts[:, None] * support_sets(features.space.positions(codes), indices)
+    value, gradient = offset_gradient(
+        features, corpus_support_sets, codes, offsets.detach(), indices, shifts, objective, micro_batch_size
+    )
+    offsets.backward(gradient)
+    return value
+
+
+def offset_gradient(features, corpus_support_sets, codes, offsets, indices, shifts, objective, micro_batch_size=None):
+    """The loss of codes that move by offsets (B, dim), a float, and its gradient with respect to these: (B, dim).
+
+    With a micro-batch size M the networks see M images at a time. The gradient is the whole batch's all the same: the
+    loss is taken of features that were made without a graph, and each part then gets a graph of its own, down which the
+    loss' gradient with respect to its features is sent. That makes the shifted images twice.
+    """
+    space, size = features.space, micro_batch_size or len(codes)
+    idea, kind, temperature = objective
+    at_once = size >= len(codes)
+    parts = [(part, moved.requires_grad_()) for part, moved in zip(codes.split(size), offsets.detach().split(size))]
+    with torch.no_grad():
+        plain = torch.cat([features(part) for part, _ in parts])
+    with torch.set_grad_enabled(at_once):
+        shifted = [features(space.shift(part, moved)) for part, moved in parts]
+    found = torch.cat(shifted).detach().requires_grad_()
     with torch.no_grad():
         targets = objectives.text_targets(idea, corpus_support_sets, plain, indices, shifts)
-    moves = objectives.image_moves(idea, plain, shifted)
-    return objectives.loss(kind, moves, targets, indices, shifts, temperature)
+    moves = objectives.image_moves(idea, plain, found)
+    loss = objectives.loss(kind, moves, targets, indices, shifts, temperature)
+    (gradient,) = torch.autograd.grad(loss, found)
+    gradients = []
+    for (part, moved), ends, pull in zip(parts, shifted, gradient.split(size)):
+        ends = ends if at_once else features(space.shift(part, moved))
+        gradients.append(features.gradient(ends, moved, pull))
+    return loss.item(), torch.cat(gradients)
 
 
 class Run:
@@ -99,7 +157,7 @@ class Run:
 
 def _not_finite(what, iteration, checkpoint):
     kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
-    advice = "try a lower --lr or a higher --temperature, with another --exp-id"
+    advice = "try a lower --lr, a higher --temperature or another --precision, with another --exp-id"
     return f"{what} not finite at iteration {iteration + 1}; {kept}: {advice}"
 
 
@@ -109,8 +167,7 @@ def learning_rate(iteration, max_iter, lr):
 
 def train(
     experiment,
-    space,
-    clip_encoder,
+    features,  # an ImageFeatures
     corpus_support_sets,
     support_sets,
     stop,  # StopRequest: asked between two iterations
@@ -119,6 +176,7 @@ def train(
     objective=("nonlinear", "cossim", 1.0),  # idea, loss, temperature
     shift_range=(0.25, 0.45),  # in units of the latent space
     batch_size=32,
+    micro_batch_size=None,  # images at a time in the networks; None: all
     max_iter=10_000,
     lr=1e-3,
     log_freq=10,  # iterations an entry of stats.json
@@ -131,20 +189,20 @@ def train(
     run = Run(support_sets, lr)
     if experiment.checkpoint.exists():
         run.load(experiment.checkpoint, device)
-    num_paths = support_sets.num_paths
+    num_paths, z_dim = support_sets.num_paths, features.space.generator.z_dim
     bar = tqdm(initial=run.iteration, total=max_iter, desc="training", unit="it", dynamic_ncols=True)
     with bar:
         while run.iteration < max_iter and stop.signal is None:
             rate = learning_rate(run.iteration, max_iter, lr)
             run.optimizer.param_groups[0]["lr"] = rate
-            batch = draw(run.iteration, batch_size, num_paths, space.generator.z_dim, shift_range, seed)
+            batch = draw(run.iteration, batch_size, num_paths, z_dim, shift_range, seed)
             batch = [tensor.to(device) for tensor in batch]
-            loss = step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective)
-            value = loss.item()
+            run.optimizer.zero_grad()
+            value = step(features, support_sets, corpus_support_sets, batch, objective, micro_batch_size)
             if not math.isfinite(value):
                 raise UserError(_not_finite("the loss is", run.iteration, experiment.checkpoint))
-            run.optimizer.zero_grad()
-            loss.backward()
+            if not all(parameter.grad.isfinite().all() for parameter in support_sets.parameters()):
+                raise UserError(_not_finite("the gradient is", run.iteration, experiment.checkpoint))
             run.optimizer.step()
             run.iteration += 1
             run.losses.append(value)

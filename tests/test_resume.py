@@ -166,10 +166,12 @@ def test_run_goes_on_with_another_checkpoint_interval_and_device_flag(
 def test_other_arguments_in_the_same_directory_are_named_and_change_nothing(arguments, terminated, run_command):
     cwd = terminated[0]
     before = contents(cwd)
-    process = run_command("train.py", *arguments, "--lr=0.5", "--batch-size=3", "--max-iter=9", cwd=cwd)
+    others = ["--lr=0.5", "--batch-size=3", "--max-iter=9", "--precision=bf16"]
+    process = run_command("train.py", *arguments, *others, cwd=cwd)
     assert process.returncode == 2
     (line,) = process.stderr.splitlines()
     assert "lr is 0.5, was 0.02" in line and "batch_size is 3, was 2" in line and "max_iter is 9, was 60" in line
+    assert "precision is 'bf16', was 'fp32'" in line
     assert "log_freq" not in line and contents(cwd) == before
 
 

@@ -1,16 +1,21 @@
 """What a training iteration draws, and whom its gradients reach."""
 
+import copy
+import math
 from collections import Counter
 
 import pytest
 import torch
+from torch.nn import functional
 
 from lib.dipoles import encode_dipoles, load_corpus
+from lib.image_features import ImageFeatures
 from lib.latent_space import latent_space
 from lib.objectives import IDEAS, LOSSES
 from lib.support_sets import CorpusSupportSets, LatentSupportSets
-from lib.trainer import draw, generator_for, learning_rate, paths_of, step_loss
+from lib.trainer import draw, generator_for, gradient_cosine, learning_rate, paths_of, step
 from models.clip_encoder import load_clip
+from models.load_generator import load_generator
 
 
 def drawn(iteration, seed=5, batch_size=8):
@@ -87,43 +92,126 @@ def test_gradients_reach_the_support_sets_alone(network, name, idea, kind, clip_
     space = latent_space(request.getfixturevalue(f"tiny_{network}"), name)
     sets = latent_support_sets(space)
     batch = draw(0, 3, 3, space.generator.z_dim, (0.5, 1.0), seed=0)
-    step_loss(space, clip_encoder, sets, corpus, batch, (idea, kind, 0.5)).backward()
+    step(ImageFeatures(space, clip_encoder), sets, corpus, batch, (idea, kind, 0.5))
     for parameter in sets.parameters():
         assert parameter.grad.isfinite().all() and (parameter.grad != 0).any(dim=1).all()
     for frozen in [*space.generator.parameters(), *clip_encoder.parameters()]:
         assert not frozen.requires_grad and frozen.grad is None
 
 
-def test_step_loss_compares_the_image_at_the_signed_shift_with_the_pole_it_leads_to(
+def test_step_compares_the_image_at_the_signed_shift_with_the_pole_it_leads_to(
     tiny_stylegan2, clip_encoder, corpus
 ):
     space = latent_space(tiny_stylegan2, "W+", 5)
     sets = latent_support_sets(space)
     z = drawn(0)[0][:6].reshape(3, 32)
     indices, shifts = torch.tensor([2, 0, 1]), torch.tensor([3.0, -4.0, 5.0])
-    found = step_loss(space, clip_encoder, sets, corpus, (z, indices, shifts), ("styleclip", "cossim", 1.0))
+    features = ImageFeatures(space, clip_encoder)
+    found = step(features, sets, corpus, (z, indices, shifts), ("styleclip", "cossim", 1.0))
     codes = tiny_stylegan2.w_plus(tiny_stylegan2.mapping(z)).clone()
     codes[:, :6] += (shifts[:, None] * sets(codes[:, :6].flatten(1), indices)).view(3, 6, 32)
     poles = torch.stack([corpus.poles[2, 0], corpus.poles[0, 1], corpus.poles[1, 0]])
     cosines = torch.cosine_similarity(clip_encoder.encode_images(tiny_stylegan2(codes)), poles)
-    torch.testing.assert_close(found, 1 - cosines.mean())
+    assert math.isclose(found, 1 - cosines.mean().item(), rel_tol=1e-5)
 
 
 def test_loss_falls(tiny_stylegan2, clip_encoder, corpus):
     space = latent_space(tiny_stylegan2, "W+", 5)
-    sets = latent_support_sets(space)
+    features, sets = ImageFeatures(space, clip_encoder), latent_support_sets(space)
     optimizer = torch.optim.Adam(sets.parameters(), lr=0.01)
     losses = []
     for iteration in range(30):
         batch = draw(iteration, 6, 3, 32, (0.5, 1.0), seed=0)
-        loss = step_loss(space, clip_encoder, sets, corpus, batch, ("nonlinear", "cossim", 1.0))
         optimizer.zero_grad()
-        loss.backward()
+        losses.append(step(features, sets, corpus, batch, ("nonlinear", "cossim", 1.0)))
         optimizer.step()
-        losses.append(loss.item())
     assert sum(losses[-10:]) < sum(losses[:10]) - 1
 
 
 def test_learning_rate_is_a_tenth_in_the_last_tenth():
     rates = [learning_rate(iteration, 20, 0.5) for iteration in range(20)]
     assert rates == [0.5] * 18 + [0.05] * 2
+
+
+def gradients(space, encoder, corpus, objective, micro_batch_size=None, batch_size=7, precision="fp32"):
+    """(loss, gradient of all support sets as one vector) of one step."""
+    sets = latent_support_sets(space).to(corpus.poles.dtype)
+    z, indices, shifts = draw(0, batch_size, 3, space.generator.z_dim, (0.5, 1.0), seed=0)
+    batch = z.to(corpus.poles.dtype), indices, shifts.to(corpus.poles.dtype)
+    loss = step(ImageFeatures(space, encoder, precision), sets, corpus, batch, objective, micro_batch_size)
+    return loss, torch.cat([parameter.grad.flatten() for parameter in sets.parameters()])
+
+
+class Float64Encoder:
+    """Stands in for CLIP, whose layer norms are float32 always."""
+
+    projection = torch.randn(3 * 8 * 8, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def encode_images(self, images):
+        return torch.tanh(functional.avg_pool2d(images, 8).flatten(1) @ self.projection)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 100])
+@pytest.mark.parametrize("idea, kind", [("nonlinear", "contrastive"), ("styleclip", "cossim")])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(size, idea, kind, tiny_stylegan2):
+    space = latent_space(copy.deepcopy(tiny_stylegan2).double(), "W+", 5)
+    poles = torch.randn(3, 2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    arguments = space, Float64Encoder(), CorpusSupportSets(poles, 0.75), (idea, kind, 0.5)
+    loss, whole = gradients(*arguments)
+    loss_in_parts, parts = gradients(*arguments, micro_batch_size=size)
+    assert math.isclose(loss, loss_in_parts, rel_tol=1e-12)
+    assert whole.abs().max() > 0 and (parts - whole).abs().max() < 1e-10 * whole.abs().max()
+
+
+def saved_bytes(step):
+    """The most bytes that autograd holds at a time for a backward pass during step()."""
+    held = most = 0
+
+    class Held:
+        def __init__(self, tensor):
+            nonlocal held, most
+            self.tensor, self.bytes = tensor, tensor.nbytes
+            held += self.bytes
+            most = max(most, held)
+
+        def __del__(self):
+            nonlocal held
+            held -= self.bytes
+
+    with torch.autograd.graph.saved_tensors_hooks(Held, lambda kept: kept.tensor):
+        step()
+    return most
+
+
+def test_micro_batches_need_the_memory_of_their_size(tiny_stylegan2, clip_encoder, corpus):
+    arguments = latent_space(tiny_stylegan2, "W+", 5), clip_encoder, corpus, ("nonlinear", "contrastive", 0.5)
+    one = saved_bytes(lambda: gradients(*arguments, batch_size=1))
+    parts = saved_bytes(lambda: gradients(*arguments, micro_batch_size=1))
+    whole = saved_bytes(lambda: gradients(*arguments))
+    assert parts < 1.02 * one and whole > 5 * one
+
+
+@pytest.mark.parametrize("gan, name", [("stylegan2", "W"), ("pggan", "Z")])
+def test_precisions_keep_the_direction_of_the_gradient(gan, name):
+    """On the embedded portraits. On the CPU tf32 is float32."""
+    encoder = load_clip("clip_portraits64")
+    corpus = CorpusSupportSets(encode_dipoles(load_corpus("attributes")[:3], encoder), 0.5)
+    arguments = latent_space(load_generator(f"{gan}_portraits64"), name), encoder, corpus, ("linear", "cossim", 1.0)
+    exact = gradients(*arguments)[1]
+    cosines = {}
+    for precision in ("tf32", "fp16", "bf16"):
+        found = gradients(*arguments, micro_batch_size=4, precision=precision)[1]
+        assert found.dtype == torch.float32
+        cosines[precision] = gradient_cosine(found, exact)
+    assert cosines["tf32"] > 1 - 1e-6 > cosines["fp16"] > 0.99 and cosines["fp16"] > cosines["bf16"] > 0.8
+
+
+@pytest.mark.parametrize("factor", [1e-12, 1e12])
+def test_gradients_beyond_the_range_of_fp16_come_back(factor, tiny_stylegan2, clip_encoder):
+    space = latent_space(tiny_stylegan2, "W", 5)
+    codes = space.codes_of(drawn(0)[0].view(4, 32)).detach().clone().requires_grad_()
+    features = ImageFeatures(space, clip_encoder, "fp16")
+    pull = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
+    found, scaled = (features.gradient(features(codes), codes, pull * scale) for scale in (1, factor))
+    assert found.abs().max() > 0
+    torch.testing.assert_close(scaled, found * factor, rtol=0.05, atol=0.02 * factor * found.abs().max().item())
