@@ -1,9 +1,9 @@
 """Make a pool of latent codes and their images, for traverse_latent_space.py."""
 
-import argparse
 from pathlib import Path
 
-from lib.command_line import Formatter, add_device_arguments, choose_device, number, positive_int, run, seed
+from lib import distributed
+from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, number, positive_int, run, seed
 from models.errors import UserError
 from models.registry import GENERATORS, generator_kind
 
@@ -18,7 +18,7 @@ made again.
 
 
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     p.add_argument("--gan", "--gan-type", dest="gan", required=True,
                    help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
@@ -59,20 +59,24 @@ def main(arguments):
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
 
-    generator = load_generator(args.gan, choose_device(args.cuda, args.ops))
+    generator = load_generator(args.gan, distributed.join(choose_device(args.cuda, args.ops)))
     args.gan_sha256 = sha256(generator_file(args.gan))
     sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)
     directory = LATENT_CODES / name / f"{name}-{suffix}"
-    pool.open_for_writing(directory, vars(args))
+    distributed.from_first(lambda: pool.open_for_writing(directory, vars(args)))
     image_name = f"image_{args.stylegan_space.lower()}.jpg"
     batch_size = args.batch_size or default_batch_size(generator)
     synthesise = Synthesiser(lambda codes: generator(codes.to(pool.device_of(generator))), batch_size)
-    with tqdm(total=len(sources), desc="sampling", unit="code", dynamic_ncols=True) as progress:
-        for first in range(0, len(sources), batch_size):
-            batch = sources[first : first + batch_size]
+    own, silent = distributed.share(sources), not distributed.is_first()
+    with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
+        for first in range(0, len(own), batch_size):
+            batch = own[first : first + batch_size]
             pool.write_codes(directory, batch, image_name, synthesise)
             progress.update(len(batch))
+    distributed.leave()
+    if silent:
+        return
     print(f"pool: {directory}")
     if args.verbose:
         for codes in sources:

@@ -1,10 +1,12 @@
 """Learn one path in a GAN's latent space for each pair of contrasting sentences (ContraCLIP)."""
 
-import argparse
 import sys
+from contextlib import nullcontext
 
+from lib import distributed
 from lib.command_line import (
     Formatter,
+    Parser,
     StopRequest,
     add_device_arguments,
     choose_device,
@@ -30,7 +32,7 @@ the last checkpoint. Ctrl-C writes one first.
 
 
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
 
     g = p.add_argument_group("generator")
     g.add_argument("--gan", required=True, help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
@@ -114,17 +116,24 @@ def main(arguments):
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
 
+    if args.batch_size < distributed.world_size():
+        raise UserError(f"--batch-size {args.batch_size} leaves some of {distributed.world_size()} processes without "
+                        "an image: raise it, or start fewer")
     dipoles = load_corpus(args.corpus)
-    device = choose_device(args.cuda, args.ops)
+    device = distributed.join(choose_device(args.cuda, args.ops))
     generator = load_generator(args.gan, device)
     space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
     args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))
     name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
-    experiment = Experiment(name, vars(args))
-    if experiment.complete:
-        print(f"{COMPLETE / name} is complete")
+    experiment = distributed.from_first(lambda: Experiment(name, vars(args)))
+    if distributed.from_first(lambda: experiment.complete):
+        if distributed.is_first():
+            print(f"{COMPLETE / name} is complete")
         return
     finished, stop = train(args, experiment, space, dipoles, device)
+    distributed.leave()
+    if not distributed.is_first():
+        sys.exit(0 if finished else stop.exit_code)
     if finished:
         print(f"trained: {COMPLETE / name}")
     else:
@@ -152,9 +161,11 @@ def train(args, experiment, space, dipoles, device):
         experiment.settings["precision"] = trainer.default_precision(
             space, clip_encoder, corpus_support_sets, batch, objective, args.micro_batch_size
         )
-    with experiment.claimed():
-        support_sets = trainer.prepare(
-            experiment, space, dipoles, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
+    with experiment.claimed() if distributed.is_first() else nullcontext():
+        support_sets = distributed.from_first(
+            lambda: trainer.prepare(
+                experiment, space, dipoles, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
+            )
         )
         with StopRequest() as stop:
             finished = trainer.train(
@@ -174,7 +185,7 @@ def train(args, experiment, space, dipoles, device):
                 log_freq=args.log_freq,
                 ckp_freq=args.ckp_freq,
             )
-        if finished:
+        if finished and distributed.is_first():
             experiment.finish(support_sets)
     return finished, stop
 

@@ -1,10 +1,11 @@
 """Walk the paths of an experiment from every code of a pool, and show them as pictures and a page."""
 
-import argparse
 from pathlib import Path
 
+from lib import distributed
 from lib.command_line import (
     Formatter,
+    Parser,
     add_device_arguments,
     choose_device,
     number,
@@ -28,7 +29,7 @@ The results are below EXP_DIR/results/; open index.html there. What is there alr
 
 
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="say what is done")
     g = p.add_argument_group("what is walked")
     g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
@@ -91,7 +92,7 @@ def main(arguments):
         raise UserError(f"--gan {gan} is not the generator of {args.exp}, which is {trained['gan']}")
     gan_sha256 = sha256(generator_file(gan))
     check_generator(trained, {"gan_sha256": gan_sha256}, args.exp)
-    generator = load_generator(gan, choose_device(args.cuda, args.ops))
+    generator = load_generator(gan, distributed.join(choose_device(args.cuda, args.ops)))
     space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
     support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(pool.device_of(generator))
     if support_sets.num_paths != len(dipoles):
@@ -103,11 +104,15 @@ def main(arguments):
     name = f"{2 * args.shift_steps}_{args.eps}_{length}"
     results = Path(args.exp) / "results" / pool_directory.name / name
     settings = {key: value for key, value in vars(args).items() if key not in FREE_SETTINGS}
-    total = len(sources) * support_sets.num_paths
-    workers = default_workers() if args.workers is None else args.workers
-    walk = traversal.traverse(space, support_sets, sources, results, settings, args.w_space, args.batch_size, workers)
-    for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True):
+    own, silent = distributed.share(sources), not distributed.is_first()
+    total = len(own) * support_sets.num_paths
+    workers = default_workers() // distributed.world_size() if args.workers is None else args.workers
+    walk = traversal.traverse(space, support_sets, own, results, settings, args.w_space, args.batch_size, workers)
+    for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True, disable=silent):
         pass
+    distributed.leave()
+    if silent:
+        return
     write_pages(results, args, dipoles, [source.name for source in sources], length)
     if args.verbose:
         print(f"{len(sources)} codes, {support_sets.num_paths} paths in {space.name} of {gan}")

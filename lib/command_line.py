@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 
+from lib import distributed
 from models.errors import UserError
 
 GLUED = re.compile(r"^(--[\w-]+=[^\s=]*?)(--[a-z][\w-]*=\S*)$")
@@ -45,6 +46,14 @@ positive_float = number(float, low=0, open_low=True)
 seed = number(int, low=0, high=2**31 - 1)
 
 
+class Parser(argparse.ArgumentParser):
+    """Of processes with the same arguments, only the first one speaks."""
+
+    def _print_message(self, message, file=None):
+        if distributed.is_first():
+            super()._print_message(message, file)
+
+
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Defaults after each text that has one, and descriptions as they are written."""
 
@@ -81,12 +90,16 @@ def choose_device(cuda, ops="auto"):
 
 
 def run(main):
-    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C."""
+    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C.
+
+    Of several processes that fail together, one tells."""
     program = os.path.basename(sys.argv[0])
     try:
         main(unglue(sys.argv[1:]))
     except UserError as error:
         sys.exit(_fail(program, error, 2))
+    except distributed.Lost as error:
+        sys.exit(_fail(program, error, 1))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 130))
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
@@ -99,7 +112,8 @@ def run(main):
 
 
 def _fail(program, message, code):
-    print(f"{program}: {'error: ' if code == 2 else ''}{message}", file=sys.stderr)
+    if distributed.may_tell():
+        print(f"{program}: {'error: ' if code == 2 else ''}{message}", file=sys.stderr)
     return code
 
 
@@ -108,6 +122,7 @@ class StopRequest:
 
     def __init__(self):
         self.signal = None
+        self.granted = 0
 
     def __enter__(self):
         self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -122,7 +137,12 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
 
+    def wished(self):
+        """Whether any process of the run got a signal; all learn of it together, so all must ask equally often."""
+        self.granted = distributed.largest(self.signal or 0)
+        return self.granted > 0
+
     @property
     def exit_code(self):
-        """128 and the signal's number, as shells have it."""
-        return 128 + self.signal
+        """128 and the granted signal's number, as shells have it."""
+        return 128 + self.granted

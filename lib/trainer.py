@@ -12,7 +12,7 @@ import math
 import torch
 from tqdm import tqdm
 
-from lib import objectives
+from lib import distributed, objectives
 from lib.files import save_tensors, write_json
 from lib.image_features import ImageFeatures
 from lib.latent_space import jung_radius
@@ -98,29 +98,32 @@ def step(features, support_sets, corpus_support_sets, batch, objective, micro_ba
 def offset_gradient(features, corpus_support_sets, codes, offsets, indices, shifts, objective, micro_batch_size=None):
     """The loss of codes that move by offsets (B, dim), a float, and its gradient with respect to these: (B, dim).
 
-    With a micro-batch size M the networks see M images at a time. The gradient is the whole batch's all the same: the
-    loss is taken of features that were made without a graph, and each part then gets a graph of its own, down which the
-    loss' gradient with respect to its features is sent. That makes the shifted images twice.
+    Each process makes the images of its share of the batch, and the loss is taken of all features. With a micro-batch
+    size M the networks see M images at a time, without a graph; once the loss' gradient with respect to the features is
+    known, each part is made again with a graph of its own, down which that gradient is sent. Either way the gradient is
+    that of the whole batch in one pass.
     """
-    space, size = features.space, micro_batch_size or len(codes)
+    total, own, space = len(codes), distributed.rows(len(codes)), features.space
     idea, kind, temperature = objective
+    codes, offsets = codes[own], offsets[own].detach()
+    size = micro_batch_size or len(codes)
     at_once = size >= len(codes)
-    parts = [(part, moved.requires_grad_()) for part, moved in zip(codes.split(size), offsets.detach().split(size))]
+    parts = [(part, moved.requires_grad_()) for part, moved in zip(codes.split(size), offsets.split(size))]
     with torch.no_grad():
-        plain = torch.cat([features(part) for part, _ in parts])
+        plain = distributed.gather(torch.cat([features(part) for part, _ in parts]), total)
     with torch.set_grad_enabled(at_once):
         shifted = [features(space.shift(part, moved)) for part, moved in parts]
-    found = torch.cat(shifted).detach().requires_grad_()
+    found = distributed.gather(torch.cat(shifted), total).requires_grad_()
     with torch.no_grad():
         targets = objectives.text_targets(idea, corpus_support_sets, plain, indices, shifts)
     moves = objectives.image_moves(idea, plain, found)
     loss = objectives.loss(kind, moves, targets, indices, shifts, temperature)
     (gradient,) = torch.autograd.grad(loss, found)
     gradients = []
-    for (part, moved), ends, pull in zip(parts, shifted, gradient.split(size)):
+    for (part, moved), ends, pull in zip(parts, shifted, gradient[own].split(size)):
         ends = ends if at_once else features(space.shift(part, moved))
         gradients.append(features.gradient(ends, moved, pull))
-    return loss.item(), torch.cat(gradients)
+    return loss.item(), distributed.gather(torch.cat(gradients), total)
 
 
 class Run:
@@ -134,7 +137,7 @@ class Run:
         self.losses = []  # since the last entry of stats
 
     def save(self, path):
-        """Write a checkpoint; refuses weights that are not finite, so that the last good one stays."""
+        """Write a checkpoint, the first process does; refuses weights that are not finite: the last good one stays."""
         if not all(parameter.isfinite().all() for parameter in self.support_sets.parameters()):
             raise UserError(_not_finite("the support sets are", self.iteration, path))
         state = {
@@ -144,10 +147,11 @@ class Run:
             "stats": self.stats,
             "losses": self.losses,
         }
-        save_tensors(state, path)
+        if distributed.is_first():
+            save_tensors(state, path)
 
-    def load(self, path, device):
-        state = load_tensors(path, device)
+    def load(self, path):
+        state = distributed.from_first(lambda: load_tensors(path))
         if not isinstance(state, dict) or not CHECKPOINT_KEYS <= state.keys():
             raise UserError(f"{path} is no checkpoint: remove it to begin anew")
         self.support_sets.load_state_dict(state["support_sets"])
@@ -182,17 +186,18 @@ def train(
     log_freq=10,  # iterations an entry of stats.json
     ckp_freq=1000,  # iterations a checkpoint
 ):
-    """Train the support sets until `max_iter`, or until `stop` asks; go on from the experiment's checkpoint.
+    """Train the support sets until `max_iter`, or until `stop` is wished; go on from the experiment's checkpoint.
 
     Returns whether the end was reached. Raises UserError where the loss is no longer finite.
     """
     run = Run(support_sets, lr)
-    if experiment.checkpoint.exists():
-        run.load(experiment.checkpoint, device)
+    if distributed.from_first(experiment.checkpoint.exists):
+        run.load(experiment.checkpoint)
     num_paths, z_dim = support_sets.num_paths, features.space.generator.z_dim
-    bar = tqdm(initial=run.iteration, total=max_iter, desc="training", unit="it", dynamic_ncols=True)
+    bar = tqdm(initial=run.iteration, total=max_iter, desc="training", unit="it", dynamic_ncols=True,
+               disable=not distributed.is_first())
     with bar:
-        while run.iteration < max_iter and stop.signal is None:
+        while run.iteration < max_iter and not stop.wished():
             rate = learning_rate(run.iteration, max_iter, lr)
             run.optimizer.param_groups[0]["lr"] = rate
             batch = draw(run.iteration, batch_size, num_paths, z_dim, shift_range, seed)
@@ -220,7 +225,8 @@ def train(
 def checkpoint(run, experiment):
     """Save the run, and the statistics up to it."""
     run.save(experiment.checkpoint)
-    write_json(run.stats, experiment.directory / "stats.json")
+    if distributed.is_first():
+        write_json(run.stats, experiment.directory / "stats.json")
 
 
 def prepare(experiment, space, dipoles, num_dipoles, beta, device, seed):

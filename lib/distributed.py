@@ -1,0 +1,180 @@
+"""The processes that torchrun started, as one run. A process that was started alone is the first of one.
+
+All hold the same support sets and take the same steps on them, each with a share of the images: features and gradients
+are gathered in the order of the ranks, so that no sum depends on which process came first.
+"""
+
+import os
+import sys
+import threading
+from contextlib import contextmanager
+
+from models.errors import UserError
+
+BEAT = 5.0  # seconds between two signs of life
+SILENCE = 6  # own beats without a sign of another's, after which that one counts as dead
+
+_signs = None  # the store in which the processes leave signs, once they have met
+_left = threading.Event()
+
+
+class Lost(Exception):
+    """Another process of the run has ended."""
+
+
+def rank():
+    return int(os.environ.get("RANK", 0))
+
+
+def world_size():
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def is_first():
+    return rank() == 0
+
+
+def join(device):
+    """Meet the other processes; returns this one's device. Raises UserError where there are fewer GPUs than processes.
+
+    From then on this process ends, with exit code 1, within BEAT * (SILENCE + 1) seconds of another's end or
+    standstill, however long a step takes. An exchange with a process whose connection has closed fails at once.
+    """
+    if world_size() == 1:
+        return device
+    import torch
+    import torch.distributed as dist
+
+    global _signs
+    if device.type == "cuda":
+        index = int(os.environ.get("LOCAL_RANK", 0))
+        if index >= torch.cuda.device_count():
+            raise UserError(f"process {index} of this machine has no GPU, it has {torch.cuda.device_count()}: start as "
+                            "many processes as there are, or add --no-cuda")
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    store, _, _ = next(dist.rendezvous("env://"))
+    _signs = store.clone()  # a connection of its own, for a waiting store serves nobody else
+    _signs.set(f"beat/{rank()}", "0")
+    with _together():
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
+    threading.Thread(target=_watch, daemon=True).start()
+    return device
+
+
+def leave():
+    """Wait until all processes have come here, then go on alone. Does nothing before they have met, or after."""
+    global _signs
+    if _signs is None:
+        return
+    import torch.distributed as dist
+
+    with _together():
+        dist.barrier()
+    _left.set()
+    _signs = None
+    dist.destroy_process_group()
+
+
+def share(items):
+    """This process' items of a list: every n-th of n processes."""
+    return items[rank() :: world_size()]
+
+
+def rows(total):
+    """This process' rows of a batch, a slice: as many as another's, or one more or less, in the order of the ranks."""
+    return slice(rank() * total // world_size(), (rank() + 1) * total // world_size())
+
+
+def gather(own, total):
+    """The rows (n, ...) of all processes, divided as `rows` has it, without their graphs: (total, ...) on each."""
+    if world_size() == 1:
+        return own.detach()
+    import torch
+    import torch.distributed as dist
+
+    most = -(-total // world_size())
+    padded = own.new_zeros(most, *own.shape[1:])
+    padded[: len(own)] = own.detach()
+    parts = [torch.empty_like(padded) for _ in range(world_size())]
+    with _together():
+        dist.all_gather(parts, padded)
+    bounds = [r * total // world_size() for r in range(world_size() + 1)]
+    return torch.cat([part[: after - before] for part, before, after in zip(parts, bounds, bounds[1:])])
+
+
+def from_first(compute):
+    """What compute() returns in the first process, in all of them; no other calls it."""
+    if world_size() == 1:
+        return compute()
+    import torch.distributed as dist
+
+    result = [compute() if is_first() else None]
+    with _together():
+        dist.broadcast_object_list(result, src=0, device="cpu")
+    return result[0]
+
+
+def largest(number):
+    """The largest of the processes' whole numbers."""
+    if world_size() == 1:
+        return number
+    import torch
+    import torch.distributed as dist
+
+    found = torch.tensor(number)
+    with _together():
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+    return found.item()
+
+
+def may_tell():
+    """Whether this process is the one to tell of an error: the first that asks."""
+    if _signs is None:
+        return is_first()
+    try:
+        return _signs.add("told", 1) == 1
+    except RuntimeError:  # the store has gone, with the process or the machine that kept it
+        return is_first()
+
+
+@contextmanager
+def _together():
+    """Around exchanges, which fail in many ways where a process has ended."""
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise Lost(f"another process of this run has ended ({reason}): the last checkpoint stands, run the same "
+                   "command to go on") from None
+
+
+def _watch():
+    """Leave signs of life and look for the others'; end this process where one has left none for too long.
+
+    Silence is counted in own beats and not in seconds, so that nobody takes another for dead who slept just as long.
+    """
+    signs, names = _signs, [f"beat/{r}" for r in range(world_size())]
+    seen, silent, beat = [None] * len(names), [0] * len(names), 0
+    while not _left.wait(BEAT):
+        beat += 1
+        try:
+            signs.set(names[rank()], str(beat))
+            found = signs.multi_get(names)
+        except RuntimeError:
+            if _left.is_set():
+                return
+            _end("the machine of the first process")
+        silent = [count + 1 if new == old else 0 for count, new, old in zip(silent, found, seen)]
+        seen = found
+        if max(silent) >= SILENCE:
+            _end(f"process {silent.index(max(silent))} of this run")
+
+
+def _end(who):
+    """End the process from a thread: the main one may be waiting for the dead."""
+    if may_tell():
+        message = f"{who} has given no sign of life for {BEAT * SILENCE:.0f} s: the last checkpoint stands"
+        print(f"\n{message}, run the same command to go on", file=sys.stderr, flush=True)
+    os._exit(1)

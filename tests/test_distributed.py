@@ -1,0 +1,217 @@
+"""Several processes, started as users do: what they make is what one makes, and they end together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NAME = "ContraCLIP_stylegan2_tiny-W-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-contrastive_0.5-faces"
+WIP, COMPLETE = Path("experiments", "wip", NAME), Path("experiments", "complete", NAME)
+CHECKPOINT = WIP / "models" / "checkpoint.pt"
+
+
+class Torchrun:
+    """`torchrun --nproc-per-node=2` of a command, beside the test; ended with its processes at the end of the block."""
+
+    def __init__(self, cwd, script, *arguments, restarts=0):
+        self.output = cwd.with_name(cwd.name + ".out")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+                   f"--max-restarts={restarts}", str(REPOSITORY / script), *map(str, arguments)]  # fmt: skip
+        with open(self.output, "w") as output:
+            self.process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
+                                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.end(signal.SIGTERM)
+
+    def end(self, number=None):
+        """Exit code, after a signal if one is given."""
+        if number is not None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=120)
+
+    @property
+    def said(self):
+        return self.output.read_text()
+
+    def ranks(self):
+        """The process ids of its ranks, in their order."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        of_rank = {}
+        for child in children:
+            environment = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
+            of_rank |= {int(entry[5:]): int(child) for entry in environment if entry.startswith(b"RANK=")}
+        return [of_rank[rank] for rank in sorted(of_rank)]
+
+
+@pytest.fixture(scope="module")
+def arguments(data, tiny_clip_file, tmp_path_factory):
+    """Of a run whose batch of three is no multiple of two processes."""
+    corpus = tmp_path_factory.mktemp("corpus") / "faces.txt"
+    corpus.write_text("a happy face | a sad face\na young face | an old face\n")
+    return [
+        f"--gan={data / 'stylegan2_tiny.pth'}", f"--clip-model={tiny_clip_file}", f"--corpus={corpus}",
+        "--stylegan-space=W", "--loss=contrastive", "--temperature=0.5", "--batch-size=3", "--no-cuda",
+        "--num-latent-support-dipoles=4", "--max-iter=50", "--ckp-freq=7",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def alone(arguments, run_command, tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("alone")
+    process = run_command("train.py", *arguments, cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return cwd
+
+
+@pytest.fixture(scope="module")
+def together(arguments, tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("together")
+    with Torchrun(cwd, "train.py", *arguments) as run:
+        assert run.end() == 0, run.said
+    return cwd, run.said
+
+
+def load(file):
+    return torch.load(file, weights_only=True)
+
+
+def trained(cwd):
+    assert not (cwd / WIP).exists()
+    return load(cwd / COMPLETE / "models" / "latent_support_sets.pt")
+
+
+def assert_close(found, expected):
+    for name, weights in trained(expected).items():
+        assert (trained(found)[name] - weights).norm() < 1e-5 * weights.norm()
+
+
+def wait_for_checkpoint(cwd, run):
+    deadline = time.monotonic() + 100
+    while not (cwd / CHECKPOINT).exists():
+        assert run.process.poll() is None and time.monotonic() < deadline, run.said
+        time.sleep(0.005)
+
+
+def test_two_processes_train_what_one_does(alone, together):
+    cwd, said = together
+    assert_close(cwd, alone)
+    files = [{file.relative_to(cwd) for file in cwd.rglob("*")} for cwd in (alone, cwd)]
+    assert files[0] == files[1]
+    assert said.count("trained: ") == 1 and said.count(" 0/50") == 1
+
+
+def test_parts_of_the_same_size_make_them_equal_bit_for_bit(arguments, run_command, tmp_path):
+    """At a learning rate that carries any difference far."""
+    changed = [*arguments, "--lr=0.02", "--max-iter=20", "--micro-batch-size=1"]
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "together").mkdir()
+    process = run_command("train.py", *changed, cwd=tmp_path / "alone")
+    assert process.returncode == 0, process.stderr
+    with Torchrun(tmp_path / "together", "train.py", *changed) as run:
+        assert run.end() == 0, run.said
+    for name, weights in trained(tmp_path / "alone").items():
+        assert torch.equal(trained(tmp_path / "together")[name], weights)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_killed_process_stops_the_others_and_a_restart_goes_on(rank, arguments, together, tmp_path):
+    with Torchrun(tmp_path, "train.py", *arguments, restarts=1) as run:
+        wait_for_checkpoint(tmp_path, run)
+        os.kill(run.ranks()[rank], signal.SIGKILL)
+        assert run.end() == 0, run.said
+    for name, weights in trained(together[0]).items():
+        assert torch.equal(trained(tmp_path)[name], weights)
+
+
+def test_stopped_processes_leave_a_checkpoint_that_one_process_goes_on_from(arguments, alone, run_command, tmp_path):
+    with Torchrun(tmp_path, "train.py", *arguments) as run:
+        wait_for_checkpoint(tmp_path, run)
+        assert run.end(signal.SIGTERM) != 0
+    assert run.said.count("stopped: ") == 1 and "sign of life" not in run.said
+    assert 7 <= load(tmp_path / CHECKPOINT)["iteration"] < 50
+    process = run_command("train.py", *arguments, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert_close(tmp_path, alone)
+
+
+def test_error_is_told_once(arguments, tmp_path):
+    with Torchrun(tmp_path, "train.py", *arguments, "--clip-model=nowhere.pt") as run:
+        assert run.end() != 0
+    assert run.said.count("neither a file nor a CLIP model") == 1 and "has ended" not in run.said
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_pool_and_paths_are_shared_out(data, alone, run_command, tmp_path):
+    generator = f"--gan={data / 'stylegan2_tiny.pth'}"
+    walk = ["--shift-steps=2", "--eps=0.1", "--gif", "--strip", "--strip-number=3", "--no-cuda"]
+    (tmp_path / "together").mkdir()
+    sample = ["sample_gan.py", generator, "--num-samples=3", "--no-cuda"]
+    traverse = ["traverse_latent_space.py", f"--exp={alone / COMPLETE}", *walk]
+    assert run_command(*sample, cwd=tmp_path).returncode == 0
+    with Torchrun(tmp_path / "together", *sample) as run:
+        assert run.end() == 0, run.said
+    assert run.said.count("pool: ") == 1
+    pools = [cwd / "experiments" / "latent_codes" / "stylegan2_tiny" / "stylegan2_tiny-3"
+             for cwd in (tmp_path, tmp_path / "together")]  # fmt: skip
+    results = alone / COMPLETE / "results"
+    assert run_command(*traverse, f"--pool={pools[0]}", cwd=tmp_path).returncode == 0
+    results.rename(tmp_path / "results")
+    with Torchrun(tmp_path / "together", *traverse, f"--pool={pools[1]}") as run:
+        assert run.end() == 0, run.said
+    assert run.said.count("results: ") == 1
+    for first, second in (pools, (tmp_path / "results", results)):
+        contents = [{file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+                    for folder in (first, second)]  # fmt: skip
+        assert contents[0].keys() == contents[1].keys() and len(contents[0]) > 10
+        pictures = [file for file in contents[0] if file.suffix in (".jpg", ".gif", ".pt", ".html")]
+        assert all(contents[0][file] == contents[1][file] for file in pictures)
+
+
+STANDSTILL = """
+import os, signal, sys, time
+import torch
+from lib import command_line, distributed
+
+def main(arguments):
+    distributed.BEAT, distributed.SILENCE = 0.1, 5
+    distributed.join(torch.device("cpu"))
+    if not distributed.is_first():
+        os.kill(os.getpid(), signal.SIGSTOP)
+    time.sleep(60)
+
+command_line.run(main)
+"""
+
+
+def test_process_that_stands_still_ends_the_others():
+    """As after a loss of the network: no connection closes. (Started by hand: torchrun would wait for the dead.)"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": str(REPOSITORY)}  # fmt: skip
+    first, second = (
+        subprocess.Popen([sys.executable, "-c", STANDSTILL], env={**os.environ, **settings, "RANK": rank},
+                         stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    )
+    try:
+        _, said = first.communicate(timeout=50)
+        assert first.returncode == 1 and "process 1 of this run has given no sign of life" in said, said
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.wait()
+            process.stderr.close()
