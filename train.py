@@ -43,6 +43,9 @@ def parser():
     g.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none")
 
+    g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
+                   help="StyleGAN2: train on its skip images of R pixels (default: on whole images)")
+
     g = p.add_argument_group("text")
     g.add_argument("--corpus", required=True,
                    help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair a "
@@ -81,7 +84,8 @@ def parser():
     g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations a checkpoint")
     g = add_device_arguments(p)
     g.add_argument("--micro-batch-size", type=positive_int, metavar="M",
-                   help="images at a time: the same gradient in the memory of M, for a third more time (default: all)")
+                   help="images at a time: the same gradient in the memory of M images, for up to half more time")
+    g.add_argument("--compile", action="store_true", help="compile generator and CLIP with torch.compile")
     g.add_argument("--precision", choices=PRECISIONS,
                    help="of generator and CLIP (default: fp32; with CUDA the fastest whose gradient has a cosine above "
                         "0.999 to that of fp32)")
@@ -112,7 +116,7 @@ def main(arguments):
     from lib.config import COMPLETE
     from lib.dipoles import corpus_name, load_corpus
     from lib.experiment import Experiment, experiment_name
-    from lib.latent_space import latent_space
+    from lib.latent_space import latent_space, limit_resolution
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
 
@@ -123,6 +127,8 @@ def main(arguments):
     device = distributed.join(choose_device(args.cuda, args.ops))
     generator = load_generator(args.gan, device)
     space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
+    if args.synthesis_resolution is not None:
+        limit_resolution(space, args.synthesis_resolution)
     args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))
     name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
     experiment = distributed.from_first(lambda: Experiment(name, vars(args)))
@@ -170,7 +176,7 @@ def train(args, experiment, space, dipoles, device):
         with StopRequest() as stop:
             finished = trainer.train(
                 experiment,
-                ImageFeatures(space, clip_encoder, experiment.settings["precision"]),
+                ImageFeatures(space, clip_encoder, experiment.settings["precision"], args.compile),
                 corpus_support_sets,
                 support_sets.to(device),
                 stop,

@@ -24,7 +24,7 @@ from models.errors import UserError
 from models.registry import generator_kind
 
 # Settings that may differ when a run is resumed: they change where and how often it saves, not what it computes.
-FREE_SETTINGS = {"cuda", "ops", "ckp_freq", "micro_batch_size"}
+FREE_SETTINGS = {"cuda", "ops", "ckp_freq", "micro_batch_size", "compile"}
 # Settings that are as the first start had them where a later one does not say.
 KEPT_SETTINGS = {"precision"}
 LONGEST_NAME = 255  # bytes, on common file systems

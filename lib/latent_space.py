@@ -21,7 +21,7 @@ JUNG_SAMPLES = 2000
 
 
 class ZSpace:
-    name, layer = "Z", None
+    name, layer, resolution = "Z", None, None
 
     def __init__(self, generator, truncation=1.0):
         self.generator, self.truncation = generator, truncation
@@ -40,11 +40,11 @@ class ZSpace:
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         if isinstance(self.generator, StyleGAN2):
             codes = self.generator.w_plus(self.generator.mapping(codes), self.truncation)
-        return self.generator(codes)
+        return self.generator(codes, self.resolution)
 
 
 class WPlusSpace:
-    name = "W+"
+    name, resolution = "W+", None
 
     def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
         """Paths move layers 0..`layer`."""
@@ -67,7 +67,7 @@ class WPlusSpace:
 
     def synthesise(self, codes):
         """Codes (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
-        return self.generator(codes)
+        return self.generator(codes, self.resolution)
 
 
 class WSpace(WPlusSpace):
@@ -91,7 +91,7 @@ class StyleSpace:
     A code holds the styles of all convolutions in order, then those of the RGB layers.
     """
 
-    name = "S"
+    name, resolution = "S", None
 
     def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
         """Paths move the styles of convolutions 0..`layer`."""
@@ -115,7 +115,8 @@ class StyleSpace:
 
     def synthesise(self, codes):
         """Codes (B, sum of style widths) -> images (B, 3, R, R), nominally in [-1, 1]."""
-        return self.generator.synthesis(dict(zip(self.widths, codes.split(list(self.widths.values()), dim=1))))
+        styles = dict(zip(self.widths, codes.split(list(self.widths.values()), dim=1)))
+        return self.generator.synthesis(styles, self.resolution)
 
 
 LAYERED = {"W+": WPlusSpace, "S": StyleSpace}  # spaces of which a part moves
@@ -135,6 +136,22 @@ def latent_space(generator, name="Z", layer=None, truncation=1.0):
             raise UserError(f"--stylegan-layer is {layer}, and this generator's layers in {name} are 0 to {last}")
         return LAYERED[name](generator, truncation, layer)
     return {"Z": ZSpace, "W": WSpace}[name](generator, truncation)
+
+
+def limit_resolution(space, resolution):
+    """Let a space stop the synthesis at `resolution` pixels from now on, with the image that its skip connections have
+    summed by then. Raises UserError where the generator has no such image, or where its paths move layers beyond it."""
+    generator = space.generator
+    if not isinstance(generator, StyleGAN2):
+        raise UserError("--synthesis-resolution goes with StyleGAN2, which sums its image over the resolutions")
+    sizes = [4 << i for i in range(generator.synthesis.num_blocks)]
+    if resolution not in sizes:
+        raise UserError(f"--synthesis-resolution is {resolution}, and this generator has {', '.join(map(str, sizes))}")
+    used = 2 * sizes.index(resolution) + (0 if space.name == "S" else 1)
+    if space.layer is not None and space.layer > used:
+        raise UserError(f"--synthesis-resolution {resolution} ends with layer {used}, and the paths move layers up to "
+                        f"{space.layer}: raise it, or lower --stylegan-layer")
+    space.resolution = resolution
 
 
 def jung_radius_of(positions):
