@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lib.latent_space import jung_radius, jung_radius_of, latent_space
+from lib.latent_space import jung_radius, jung_radius_of, latent_space, limit_resolution
 from models.errors import UserError
 
 # The tiny generator's convolutions have 32 input channels up to layer 5, then 32, 16, 16, 8.
@@ -110,3 +110,36 @@ def test_layer_is_lowered_to_the_last(name, last, tiny_stylegan2):
 def test_pggan_has_neither_w_nor_truncation(name, truncation, tiny_pggan):
     with pytest.raises(UserError, match="ProgGAN"):
         latent_space(tiny_pggan, name, truncation=truncation)
+
+
+@pytest.mark.parametrize("name, layer", [("Z", None), ("W", None), ("W+", 7), ("S", 6)])
+def test_limited_synthesis_gives_the_skip_image(name, layer, tiny_stylegan2, z):
+    space = latent_space(tiny_stylegan2, name, layer)
+    limit_resolution(space, 32)
+    w_plus = tiny_stylegan2.w_plus(tiny_stylegan2.mapping(z))
+    images = space.synthesise(space.codes_of(z))
+    assert images.shape == (3, 3, 32, 32)
+    torch.testing.assert_close(images, tiny_stylegan2(w_plus, resolution=32))
+    limit_resolution(space, 64)
+    torch.testing.assert_close(space.synthesise(space.codes_of(z)), tiny_stylegan2(w_plus))
+
+
+@pytest.mark.parametrize("resolution", [2, 3, 48, 128])
+def test_synthesis_is_limited_to_what_the_generator_has(resolution, tiny_stylegan2, tiny_pggan):
+    with pytest.raises(UserError, match=f"--synthesis-resolution is {resolution}, .* 4, 8, 16, 32, 64"):
+        limit_resolution(latent_space(tiny_stylegan2, "W"), resolution)
+    with pytest.raises(UserError, match="goes with StyleGAN2"):
+        limit_resolution(latent_space(tiny_pggan), 32)
+
+
+@pytest.mark.parametrize("name, last", [("W+", 7), ("S", 6)])
+def test_synthesis_is_not_limited_below_what_the_paths_move(name, last, tiny_stylegan2):
+    """The images of 32 px depend on the last layer that is let through, and not on the one beyond."""
+    with pytest.raises(UserError, match=f"ends with layer {last}, and the paths move layers up to {last + 1}"):
+        limit_resolution(latent_space(tiny_stylegan2, name, last + 1), 32)
+    space = latent_space(tiny_stylegan2, name, last)
+    limit_resolution(space, 32)
+    codes = space.codes_of(torch.randn(1, 32, generator=torch.Generator().manual_seed(0)))
+    offsets = torch.zeros(1, space.dim)
+    offsets[:, -4:] = 1  # of the last layer alone
+    assert (space.synthesise(space.shift(codes, offsets)) - space.synthesise(codes)).abs().max() > 1e-4

@@ -215,3 +215,13 @@ def test_gradients_beyond_the_range_of_fp16_come_back(factor, tiny_stylegan2, cl
     found, scaled = (features.gradient(features(codes), codes, pull * scale) for scale in (1, factor))
     assert found.abs().max() > 0
     torch.testing.assert_close(scaled, found * factor, rtol=0.05, atol=0.02 * factor * found.abs().max().item())
+
+
+def test_networks_that_cannot_be_compiled_run_as_they_are(data, tiny_clip_file, run_command, tmp_path):
+    arguments = [f"--gan={data / 'stylegan2_tiny.pth'}", f"--clip-model={tiny_clip_file}", "--corpus=expressions3",
+                 "--batch-size=2", "--max-iter=2", "--no-cuda", "--compile"]  # fmt: skip
+    no_compiler = {"CXX": "/nowhere/g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    process = run_command("train.py", *arguments, cwd=tmp_path, env=no_compiler, timeout=400)
+    assert process.returncode == 0, process.stderr
+    assert process.stderr.count("--compile is left out") == 1 and "Traceback" not in process.stderr
+    assert "trained: " in process.stdout
