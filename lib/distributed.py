@@ -7,11 +7,14 @@ are gathered in the order of the ranks, so that no sum depends on which process 
 import os
 import sys
 import threading
+import time
+import uuid
 from contextlib import contextmanager
 
 from models.errors import UserError
 
 BEAT = 5.0  # seconds between two signs of life
+MEETING = 300  # seconds that processes wait for each other when they start
 SILENCE = 6  # own beats without a sign of another's, after which that one counts as dead
 
 _signs = None  # the store in which the processes leave signs, once they have met
@@ -53,14 +56,38 @@ def join(device):
                             "many processes as there are, or add --no-cuda")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
-    store, _, _ = next(dist.rendezvous("env://"))
-    _signs = store.clone()  # a connection of its own, for a waiting store serves nobody else
-    _signs.set(f"beat/{rank()}", "0")
     with _together():
+        common, _, _ = next(dist.rendezvous("env://"))
+        meeting = _meet(common)
+        store = dist.PrefixStore(meeting, common)
+        # A connection of its own, for one that waits serves nobody else.
+        _signs = dist.PrefixStore(meeting, common.clone())
+        _signs.set(f"beat/{rank()}", "0")
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
     threading.Thread(target=_watch, daemon=True).start()
     return device
+
+
+def _meet(store):
+    """A name that the processes of this start share, and no earlier one did: torchrun's store outlives a restart, with
+    all that the dead have left there. The first process makes it up, and tells those who have just asked."""
+    own = uuid.uuid4().hex
+    if not is_first():
+        store.set(f"hello/{rank()}", own)
+        meeting = store.get(f"welcome/{own}").decode()  # waits for it
+        store.set(f"{meeting}/here/{rank()}", "")
+        return meeting
+    absent, deadline = set(range(1, world_size())), time.monotonic() + MEETING
+    while absent:
+        for other in sorted(absent):
+            if store.check([f"hello/{other}"]):
+                store.set(f"welcome/{store.get(f'hello/{other}').decode()}", own)
+        absent = {other for other in absent if not store.check([f"{own}/here/{other}"])}
+        if time.monotonic() > deadline:
+            raise Lost(f"process {min(absent)} of this run has not come within {MEETING} s: start all of them again")
+        time.sleep(0.02)
+    return own
 
 
 def leave():
