@@ -106,7 +106,7 @@ def main(arguments):
     settings = {key: value for key, value in vars(args).items() if key not in FREE_SETTINGS}
     own, silent = distributed.share(sources), not distributed.is_first()
     total = len(own) * support_sets.num_paths
-    workers = default_workers() // distributed.world_size() if args.workers is None else args.workers
+    workers = default_workers() if args.workers is None else args.workers
     walk = traversal.traverse(space, support_sets, own, results, settings, args.w_space, args.batch_size, workers)
     for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True, disable=silent):
         pass
