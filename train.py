@@ -135,6 +135,7 @@ def main(arguments):
     if distributed.from_first(lambda: experiment.complete):
         if distributed.is_first():
             print(f"{COMPLETE / name} is complete")
+        distributed.leave()
         return
     finished, stop = train(args, experiment, space, dipoles, device)
     distributed.leave()
@@ -167,6 +168,9 @@ def train(args, experiment, space, dipoles, device):
         experiment.settings["precision"] = trainer.default_precision(
             space, clip_encoder, corpus_support_sets, batch, objective, args.micro_batch_size
         )
+    precision = experiment.settings["precision"]
+    if precision == "tf32" and device.type == "cpu" and distributed.is_first():
+        print("--precision=tf32 is fp32 on the CPU", file=sys.stderr)
     with experiment.claimed() if distributed.is_first() else nullcontext():
         support_sets = distributed.from_first(
             lambda: trainer.prepare(
@@ -176,7 +180,7 @@ def train(args, experiment, space, dipoles, device):
         with StopRequest() as stop:
             finished = trainer.train(
                 experiment,
-                ImageFeatures(space, clip_encoder, experiment.settings["precision"], args.compile),
+                ImageFeatures(space, clip_encoder, precision, args.compile),
                 corpus_support_sets,
                 support_sets.to(device),
                 stop,
