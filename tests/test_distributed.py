@@ -156,9 +156,9 @@ def test_error_is_told_once(arguments, tmp_path):
 
 def test_pool_and_paths_are_shared_out(data, alone, run_command, tmp_path):
     generator = f"--gan={data / 'stylegan2_tiny.pth'}"
-    walk = ["--shift-steps=1", "--eps=0.1", "--no-cuda"]
+    walk = ["--shift-steps=1", "--eps=0.1", "--batch-size=1", "--no-cuda"]
     (tmp_path / "together").mkdir()
-    sample = ["sample_gan.py", generator, "--num-samples=3", "--no-cuda"]
+    sample = ["sample_gan.py", generator, "--num-samples=3", "--batch-size=1", "--no-cuda"]
     traverse = ["traverse_latent_space.py", f"--exp={alone / COMPLETE}", *walk]
     assert run_command(*sample, cwd=tmp_path, timeout=TIMEOUT).returncode == 0
     with Torchrun(tmp_path / "together", *sample) as run:
