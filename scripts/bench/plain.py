@@ -76,7 +76,7 @@ def images_of(generator, codes):
 
 
 def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective):
-    """What `lib.trainer.step_loss` computes, plainly."""
+    """The loss whose gradient `lib.trainer.step` computes."""
     z, indices, shifts = batch
     idea, kind, temperature = objective
     codes = space.codes_of(z)

@@ -4,7 +4,7 @@
     python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
 
 Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
-0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.trainer.step_loss` with its backward pass and Adam.
+0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.trainer.step`; Adam follows either.
 Both run in one process in turn, on the same batch; the table has the medians, and the command fails where the two
 disagree on the support sets' gradient. Peak memory is of a fresh process for each.
 
@@ -41,6 +41,9 @@ def parse(arguments):
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own choice)")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each kind (default: 5)")
+    parser.add_argument("--processor-time", action="store_true",
+                        help="CPU: time the processor spends rather than the clock's, for a machine with other work; "
+                        "of all threads together, so --threads 1 goes with it")
     parser.add_argument("--no-plain", action="store_true", help="time our step alone")
     return parser.parse_args(arguments)
 
@@ -51,6 +54,7 @@ class Bench:
     def __init__(self, gan, resolution, batch_size, device, threads):
         import torch
 
+        from lib.image_features import ImageFeatures
         from lib.latent_space import latent_space
         from lib.support_sets import CorpusSupportSets, LatentSupportSets
         from lib.trainer import draw
@@ -70,8 +74,8 @@ class Bench:
         self.space = latent_space(generator, "W+" if gan == "stylegan2" else "Z")
         vit_b_32 = clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
         self.clip_encoder = CLIPEncoder(vit_b_32).to(device)
-        features = torch.randn(NUM_PATHS, 2, 512).to(device)
-        self.corpus = CorpusSupportSets(features, 0.75)
+        self.features = ImageFeatures(self.space, self.clip_encoder, "fp32")
+        self.corpus = CorpusSupportSets(torch.randn(NUM_PATHS, 2, 512).to(device), 0.75)
         seeded = torch.Generator().manual_seed(0)
         radius = self.space.dim**0.5
         sets = LatentSupportSets.random(NUM_PATHS, NUM_DIPOLES, self.space.dim, radius, 0.5, seeded)
@@ -90,25 +94,25 @@ class Bench:
         for network in networks:
             network.requires_grad_(kind == "plain")
             network.zero_grad()
-        loss_of = plain.step_loss if kind == "plain" else trainer.step_loss
-        loss = loss_of(self.space, self.clip_encoder, self.support_sets, self.corpus, self.batch, OBJECTIVE)
         self.optimizer.zero_grad()
-        loss.backward()
+        rest = self.support_sets, self.corpus, self.batch, OBJECTIVE
+        if kind == "plain":
+            plain.step_loss(self.space, self.clip_encoder, *rest).backward()
+        else:
+            trainer.step(self.features, *rest)
         self.optimizer.step()
         return self.support_sets.SUPPORT_SETS.grad
 
-    def seconds(self, kind):
+    def seconds(self, kind, clock):
         """Time of one step."""
-        import time
-
         import torch
 
         synchronise = torch.cuda.synchronize if self.device == "cuda" else lambda: None
         synchronise()
-        start = time.perf_counter()
+        start = clock()
         self.step(kind)
         synchronise()
-        return time.perf_counter() - start
+        return clock() - start
 
     def check(self):
         """Cosine of the two gradients. The plain one comes first: neither step moves the sets so far as to matter."""
@@ -172,26 +176,26 @@ def fresh_process(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def matrix_rate(device):
+def matrix_rate(device, clock):
     """Floating-point operations a second of a large float32 matrix product: the best of five."""
-    import time
-
     import torch
 
     side = MATRIX[device]
     a = torch.randn(side, side, device=device)
     times = []
     for _ in range(6):
-        start = time.perf_counter()
+        start = clock()
         (a @ a)[0, 0].item()  # waits for the device
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return 2 * side**3 / min(times[1:])
 
 
 def row(gan, resolution, batch_size, options):
     """Measure one setting -> its line of the table, and whether the gradients agree."""
+    import time
     from statistics import median
 
+    clock = time.process_time if options.processor_time else time.perf_counter
     setting = (gan, resolution, batch_size, options.device, options.threads)
     kinds = ["ours"] if options.no_plain else ["plain", "ours"]
     memory = {kind: fresh_process(peak_memory, kind, *setting) for kind in kinds}
@@ -201,19 +205,19 @@ def row(gan, resolution, batch_size, options):
     times = {kind: [] for kind in kinds}
     rates = []
     for _ in range(options.repeats):
-        rates.append(matrix_rate(options.device))
+        rates.append(matrix_rate(options.device, clock))
         for kind in kinds:
-            times[kind].append(bench.seconds(kind))
-    time = {kind: median(values) for kind, values in times.items()}
+            times[kind].append(bench.seconds(kind, clock))
+    typical = {kind: median(values) for kind, values in times.items()}
     floor = bench.operations() / median(rates)
 
     def told(values, form):
         return [form.format(values[kind]) if values.get(kind) else "-" for kind in ("plain", "ours")]
 
     gib = {kind: value and value / 2**30 for kind, value in memory.items()}
-    pair = len(time) == 2
-    cells = [f"{gan} {resolution}", str(batch_size), *told(time, "{:.3g}")]
-    cells += [f"{time['plain'] / time['ours']:.2f}" if pair else "-", f"{floor:.3g}"]
+    pair = len(typical) == 2
+    cells = [f"{gan} {resolution}", str(batch_size), *told(typical, "{:.3g}")]
+    cells += [f"{typical['plain'] / typical['ours']:.2f}" if pair else "-", f"{floor:.3g}"]
     cells += [*told(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
     return "| " + " | ".join(cells) + " |", cosine is None or cosine > LEAST_COSINE, median(rates)
 
@@ -240,7 +244,8 @@ def main(arguments):
         options.device = "cuda" if torch.cuda.is_available() else "cpu"
     if options.threads:
         torch.set_num_threads(options.threads)
-    print(f"{machine(options.device)}; median of {options.repeats}\n")
+    unit = "processor time" if options.processor_time else "time"
+    print(f"{machine(options.device)}; {unit}, median of {options.repeats}\n")
     print("| generator | batch | plain s | ours s | ratio | floor s | plain GiB | ours GiB | cosine |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     agree, rates = True, []
