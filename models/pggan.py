@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import ops
+from models import frozen_layers, ops
 
 LEAKY_SLOPE = 0.2
 
@@ -30,10 +30,19 @@ class Conv(nn.Module):
         self.weight_gain = gain / math.sqrt(in_channels * kernel_size**2)
         self.padding = padding
         self.slope = slope
+        self._prepared = frozen_layers.Prepared()
 
     def forward(self, x):
-        x = F.conv2d(pixel_norm(x), self.weight * self.weight_gain, padding=self.padding)
-        return ops.bias_act(x, self.bias, slope=self.slope)
+        return ops.bias_act(self.convolve(pixel_norm(x)), self.bias, slope=self.slope)
+
+    def convolve(self, x):
+        if self.padding == 1 and frozen_layers.are_fixed((self.weight, self.bias), x):
+            resolution = x.shape[-1]
+            convolution = self._prepared.of(
+                self.weight, lambda weight: frozen_layers.convolution(weight * self.weight_gain, resolution)
+            )
+            return frozen_layers.Convolution.apply(x, convolution)
+        return F.conv2d(x, self.weight * self.weight_gain, padding=self.padding)
 
 
 class ProgGAN(nn.Module):

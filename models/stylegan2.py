@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import ops
+from models import frozen_layers, ops
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
@@ -114,10 +114,31 @@ class StyledLayer(ModulatedConv):
         super().__init__(in_channels, out_channels, w_dim, kernel_size=3, demodulate=True)
         self.noise_strength = nn.Parameter(torch.zeros(()))
         self.register_buffer("noise", torch.randn(1, 1, resolution, resolution))
+        self._prepared = frozen_layers.Prepared()
 
     def forward(self, x, style):
+        fixed = frozen_layers.are_fixed((self.weight, self.bias, self.noise_strength), x)
+        if fixed and self.conv_clamp is None:
+            return self.forward_frozen(x, style)
         x, noise = super().forward(x, style), self.noise * self.noise_strength
         return ops.bias_act(x, self.bias, noise, LEAKY_SLOPE, ACTIVATION_GAIN, self.conv_clamp)
+
+    def forward_frozen(self, x, style):
+        """What `forward` gives, by `frozen_layers`. The activation's gain goes through it into the constants."""
+        convolution, squares = self._prepared.of(self.weight, self.prepare)
+        demodulation = torch.rsqrt(F.linear(style.square(), squares) + 1e-8) * ACTIVATION_GAIN
+        noise, bias = self.noise[0, 0] * (self.noise_strength * ACTIVATION_GAIN), self.bias * ACTIVATION_GAIN
+        return frozen_layers.StyledLayer.apply(x, style, demodulation, noise, bias, convolution, LEAKY_SLOPE)
+
+    def prepare(self, weight):
+        """The convolution with a weight, and the sums of its squares (out, in)."""
+        weight = weight * self.weight_gain
+        convolution = frozen_layers.convolution(weight, self.noise.shape[-1], self.low_pass())
+        return convolution, weight.square().sum(dim=(2, 3))
+
+    def low_pass(self):
+        """The kernel of the filter behind an upsampling; None without one."""
+        return None
 
 
 class UpsamplingLayer(StyledLayer):
@@ -133,6 +154,9 @@ class UpsamplingLayer(StyledLayer):
         x = F.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
         return ops.upfirdn2d(x, self.filter.kernel[0, 0], padding=(1, 1, 1, 1))
 
+    def low_pass(self):
+        return self.filter.kernel
+
 
 class ToRGB(ModulatedConv):
     """Modulated 1x1 convolution to an image."""
@@ -141,7 +165,9 @@ class ToRGB(ModulatedConv):
         super().__init__(in_channels, 3, w_dim, kernel_size=1, demodulate=False)
 
     def forward(self, x, style):
-        return self.clamp(super().forward(x, style) + self.bias[:, None, None])
+        # With three channels out, a weight for each sample is the smaller thing to scale.
+        weight = self.weight[:, :, 0, 0] * self.weight_gain * style[:, None]
+        return self.clamp(torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:]))
 
 
 class Synthesis(nn.Module):

@@ -1,0 +1,159 @@
+"""The generators' layers for weights that are not trained, in float32 on a CPU.
+
+`StyledLayer` does in one what `stylegan2.StyledLayer` does step by step: it goes over the memory as few times as it
+can, keeps its input and its outcome and nothing else, and gives gradients to the input and the style alone. Images are
+(B, C, H, W) in channels_last; inside, the same memory is (B, H, W, C).
+"""
+
+import torch
+import torch.nn.functional as F
+
+from models.winograd import TILE, Winograd
+
+NUMBERS_AT_A_TIME = 1 << 18  # 1 MB: what several operations in turn leave in the cache
+LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # a side; with fewer, transforming costs more than it saves (measured)
+
+
+def are_fixed(weights, x):
+    """Whether this module serves: no weight asks for a gradient, and x is float32 on a CPU. A compiler is let be: it
+    sees the steps one by one, and joins them itself."""
+    served = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+    return served and not any(weight.requires_grad for weight in weights)
+
+
+class Prepared:
+    """What follows from a weight alone, made anew where the weight has changed."""
+
+    weight = state = content = None
+
+    @torch.no_grad()
+    def of(self, weight, make):
+        """make(weight), or what it gave before."""
+        state = weight.data_ptr(), weight._version
+        if self.weight is not weight or self.state != state:
+            self.weight, self.state, self.content = weight, state, make(weight)
+        return self.content
+
+
+class Direct:
+    """The correlation with a weight (O, I, 3, 3), as `Winograd` has it."""
+
+    def __init__(self, weight):
+        self.weight = weight.contiguous(memory_format=torch.channels_last)
+
+    def room(self, shape):
+        image = torch.empty(shape)
+        return image, image
+
+    def forward(self, x):
+        return _last(F.conv2d(_first(x), self.weight, padding=1))
+
+    def adjoint(self, grad):
+        return _last(F.conv_transpose2d(_first(grad), self.weight, padding=1))
+
+
+class Upsampling(Direct):
+    """Transposed convolution with a stride of 2 and a weight (O, I, 3, 3), then the low-pass kernel (1, 1, 4, 4)."""
+
+    def __init__(self, weight, kernel):
+        super().__init__(weight.flip(2, 3).transpose(0, 1))
+        self.kernel = kernel.expand(len(weight), 1, -1, -1).contiguous(memory_format=torch.channels_last)
+
+    def forward(self, x):
+        wide = F.conv_transpose2d(_first(x), self.weight, stride=2)
+        return _last(F.conv2d(wide, self.kernel, padding=1, groups=len(self.kernel)))
+
+    def adjoint(self, grad):
+        wide = F.conv2d(_first(grad), self.kernel.flip(2, 3), padding=2, groups=len(self.kernel))
+        return _last(F.conv2d(wide, self.weight, stride=2))
+
+
+def _last(image):
+    return image.permute(0, 2, 3, 1).contiguous()
+
+
+def _first(image):
+    return image.permute(0, 3, 1, 2)
+
+
+def convolution(weight, resolution, kernel=None):
+    """The fastest for a weight (O, I, 3, 3) and the resolution of the outcome; upsamples where there is a kernel."""
+    if kernel is not None:
+        return Upsampling(weight, kernel)
+    large = resolution >= LEAST_PIXELS and resolution % TILE == 0 and min(weight.shape[:2]) >= LEAST_CHANNELS
+    return Winograd(weight) if large else Direct(weight)
+
+
+def _parts(image):
+    """Indices of NUMBERS_AT_A_TIME into an image (B, H, W, C), each within a sample."""
+    rows = max(1, NUMBERS_AT_A_TIME // image[0, 0].numel())
+    for b in range(len(image)):
+        for r in range(0, image.shape[1], rows):
+            yield b, slice(r, r + rows)
+
+
+class StyledLayer(torch.autograd.Function):
+    """leaky_relu(convolution(x * style) * demodulation + noise + bias).
+
+    x (B, I, H, W), style (B, I), demodulation (B, O), noise (H', W'), bias (O,) -> (B, O, H', W').
+    """
+
+    @staticmethod
+    def forward(ctx, x, style, demodulation, noise, bias, convolution, slope):
+        x = _last(x)
+        taken, inside = convolution.room(x.shape)
+        torch.mul(x, style[:, None, None], out=inside)
+        out = convolution.forward(taken)
+        for b, rows in _parts(out):
+            part = out[b, rows]
+            part.mul_(demodulation[b]).add_(noise[rows, :, None]).add_(bias)
+            F.leaky_relu_(part, slope)
+        ctx.save_for_backward(x, style, demodulation, noise, bias, out)
+        ctx.convolution, ctx.slope = convolution, slope
+        return _first(out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        x, style, demodulation, noise, bias, out = ctx.saved_tensors
+        x_grad, style_grad, demodulation_grad = ctx.needs_input_grad[:3]
+        grad = _last(grad)
+        taken, inside = ctx.convolution.room(grad.shape)
+        sums = torch.zeros_like(demodulation)
+        for b, rows in _parts(grad):
+            part = torch.ops.aten.leaky_relu_backward(grad[b, rows], out[b, rows], ctx.slope, True)
+            torch.mul(part, demodulation[b], out=inside[b, rows])
+            if demodulation_grad:
+                # The sum of part * (before the activation - noise - bias). The outcome times its gradient is the same
+                # as before the activation, and spares undoing it.
+                constants = torch.stack([noise[rows].flatten(), torch.ones(noise[rows].numel())])
+                from_noise, from_bias = constants @ part.flatten(0, 1)
+                sums[b] += (grad[b, rows] * out[b, rows]).sum((0, 1)) - from_noise - bias * from_bias
+        if not (x_grad or style_grad):
+            return None, None, sums / demodulation, None, None, None, None
+        grad_x = ctx.convolution.adjoint(taken)
+        grad_style = torch.zeros_like(style)
+        for b, rows in _parts(grad_x):
+            part = grad_x[b, rows]
+            if style_grad:
+                grad_style[b] += (part * x[b, rows]).sum((0, 1))
+            part.mul_(style[b])
+        return _first(grad_x), grad_style, sums / demodulation, None, None, None, None
+
+
+class Convolution(torch.autograd.Function):
+    """x (B, I, H, W) -> (B, O, H, W); nothing is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx, x, convolution):
+        ctx.convolution = convolution
+        taken, inside = convolution.room(x.permute(0, 2, 3, 1).shape)
+        inside.copy_(x.permute(0, 2, 3, 1))
+        return _first(convolution.forward(taken))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        taken, inside = ctx.convolution.room(grad.permute(0, 2, 3, 1).shape)
+        inside.copy_(grad.permute(0, 2, 3, 1))
+        return _first(ctx.convolution.adjoint(taken)), None

@@ -1,0 +1,265 @@
+"""The training step against the plain one: time, memory, and how far from what the arithmetic allows.
+
+    python -m scripts.bench.step
+    python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
+
+Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
+0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.trainer.step`; Adam follows either.
+Both run in one process in turn, on the same batch; the table has the medians, and the command fails where the two
+disagree on the support sets' gradient. Peak memory is of a fresh process for each.
+
+The floor is what the arithmetic asks for: the multiplications and additions of a direct convolution, once forward for
+the plain images, once forward and once backward for the shifted ones, at the rate that a large float32 matrix product
+reaches in the same run. A step can beat it only by needing fewer multiplications.
+"""
+
+import argparse
+import sys
+
+STYLEGAN2 = {  # feature maps at 4, 8, .. pixels, as in the published checkpoints
+    256: [512, 512, 512, 512, 512, 256, 128],
+    1024: [512, 512, 512, 512, 512, 256, 128, 64, 32],
+}
+PROGGAN = {
+    256: [512, 512, 512, 512, 256, 128, 64],
+    1024: [512, 512, 512, 512, 256, 128, 64, 32, 16],
+}
+NUM_PATHS, NUM_DIPOLES = 9, 64
+OBJECTIVE = ("nonlinear", "contrastive", 0.5)
+SHIFT_RANGE = (0.25, 0.45)
+LEAST_COSINE = 0.9999  # between the two steps' gradients
+MATRIX = {"cpu": 4096, "cuda": 16384}  # side of the matrices whose product sets the rate
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.bench.step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gan", nargs="+", choices=["stylegan2", "pggan"], default=["stylegan2", "pggan"])
+    parser.add_argument("--resolution", nargs="+", type=int, choices=[256, 1024], default=[256, 1024])
+    parser.add_argument("--batch-size", nargs="+", type=int, default=[3, 9])
+    parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
+    parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own choice)")
+    parser.add_argument("--repeats", type=int, default=5, help="timed steps of each kind (default: 5)")
+    parser.add_argument("--processor-time", action="store_true",
+                        help="CPU: time the processor spends rather than the clock's, for a machine with other work; "
+                        "of all threads together, so --threads 1 goes with it")
+    parser.add_argument("--no-plain", action="store_true", help="time our step alone")
+    return parser.parse_args(arguments)
+
+
+class Bench:
+    """Both steps of one setting, on one batch."""
+
+    def __init__(self, gan, resolution, batch_size, device, threads):
+        import torch
+
+        from lib.image_features import ImageFeatures
+        from lib.latent_space import latent_space
+        from lib.support_sets import CorpusSupportSets, LatentSupportSets
+        from lib.trainer import draw
+        from models.clip_encoder import CLIPEncoder, clip
+        from models.pggan import ProgGAN
+        from models.stylegan2 import StyleGAN2
+
+        if threads:
+            torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.manual_seed(0)
+        if gan == "stylegan2":
+            generator = StyleGAN2([512] * 9, STYLEGAN2[resolution])
+        else:
+            generator = ProgGAN(512, PROGGAN[resolution])
+        generator = generator.eval().requires_grad_(False).to(device)
+        self.space = latent_space(generator, "W+" if gan == "stylegan2" else "Z")
+        vit_b_32 = clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
+        self.clip_encoder = CLIPEncoder(vit_b_32).to(device)
+        self.features = ImageFeatures(self.space, self.clip_encoder, "fp32")
+        self.corpus = CorpusSupportSets(torch.randn(NUM_PATHS, 2, 512).to(device), 0.75)
+        seeded = torch.Generator().manual_seed(0)
+        radius = self.space.dim**0.5
+        sets = LatentSupportSets.random(NUM_PATHS, NUM_DIPOLES, self.space.dim, radius, 0.5, seeded)
+        self.support_sets = sets.to(device)
+        self.optimizer = torch.optim.Adam(self.support_sets.parameters(), lr=1e-6)
+        batch = draw(0, batch_size, NUM_PATHS, generator.z_dim, SHIFT_RANGE, 0)
+        self.batch = [tensor.to(device) for tensor in batch]
+        self.device = device
+
+    def step(self, kind):
+        """One whole iteration -> the support sets' gradient."""
+        from lib import trainer
+        from scripts.bench import plain
+
+        networks = [self.space.generator, self.clip_encoder]
+        for network in networks:
+            network.requires_grad_(kind == "plain")
+            network.zero_grad()
+        self.optimizer.zero_grad()
+        rest = self.support_sets, self.corpus, self.batch, OBJECTIVE
+        if kind == "plain":
+            plain.step_loss(self.space, self.clip_encoder, *rest).backward()
+        else:
+            trainer.step(self.features, *rest)
+        self.optimizer.step()
+        return self.support_sets.SUPPORT_SETS.grad
+
+    def seconds(self, kind, clock):
+        """Time of one step."""
+        import torch
+
+        synchronise = torch.cuda.synchronize if self.device == "cuda" else lambda: None
+        synchronise()
+        start = clock()
+        self.step(kind)
+        synchronise()
+        return clock() - start
+
+    def check(self):
+        """Cosine of the two gradients. The plain one comes first: neither step moves the sets so far as to matter."""
+        import torch
+
+        plain = self.step("plain").flatten().double()
+        return torch.cosine_similarity(plain, self.step("ours").flatten().double(), dim=0).item()
+
+    def operations(self):
+        """Floating-point operations that a step cannot do without, by direct convolution."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        from scripts.bench import plain
+
+        # Gradients are enabled on the weights, lest attention takes a path that the counter does not know.
+        self.space.generator.requires_grad_(True)
+        self.clip_encoder.requires_grad_(True)
+        codes = self.space.codes_of(self.batch[0][:1])
+        with FlopCounterMode(display=False) as counter:
+            self.clip_encoder.encode_images(plain.images_of(self.space.generator, codes))
+        return 3 * len(self.batch[0]) * counter.get_total_flops()
+
+
+def peak_memory(kind, *setting):
+    """Bytes that a process needs for two steps of this kind, weights and libraries included; None: it has not enough.
+    To be called in a fresh process."""
+    import torch
+
+    if setting[-2] == "cpu":
+        limit_memory()
+    try:
+        bench = Bench(*setting)
+        for _ in range(2):
+            bench.step(kind)
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if "memory" not in str(error):
+            raise
+        return None
+    if setting[-2] == "cuda":
+        return torch.cuda.max_memory_allocated()
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def limit_memory():
+    """Make what this process cannot have an error, before the machine runs out of it."""
+    import resource
+    from pathlib import Path
+
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    available = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    resource.setrlimit(resource.RLIMIT_DATA, (available * 1024, resource.RLIM_INFINITY))
+
+
+def fresh_process(function, *arguments):
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def matrix_rate(device, clock):
+    """Floating-point operations a second of a large float32 matrix product: the best of five."""
+    import torch
+
+    side = MATRIX[device]
+    a = torch.randn(side, side, device=device)
+    times = []
+    for _ in range(6):
+        start = clock()
+        (a @ a)[0, 0].item()  # waits for the device
+        times.append(clock() - start)
+    return 2 * side**3 / min(times[1:])
+
+
+def row(gan, resolution, batch_size, options):
+    """Measure one setting -> its line of the table, and whether the gradients agree."""
+    import time
+    from statistics import median
+
+    clock = time.process_time if options.processor_time else time.perf_counter
+    setting = (gan, resolution, batch_size, options.device, options.threads)
+    kinds = ["ours"] if options.no_plain else ["plain", "ours"]
+    memory = {kind: fresh_process(peak_memory, kind, *setting) for kind in kinds}
+    kinds = [kind for kind in kinds if memory[kind]]
+    bench = Bench(*setting)
+    cosine = bench.check() if len(kinds) == 2 else None
+    times = {kind: [] for kind in kinds}
+    rates = []
+    for _ in range(options.repeats):
+        rates.append(matrix_rate(options.device, clock))
+        for kind in kinds:
+            times[kind].append(bench.seconds(kind, clock))
+    typical = {kind: median(values) for kind, values in times.items()}
+    floor = bench.operations() / median(rates)
+
+    def told(values, form):
+        return [form.format(values[kind]) if values.get(kind) else "-" for kind in ("plain", "ours")]
+
+    gib = {kind: value and value / 2**30 for kind, value in memory.items()}
+    pair = len(typical) == 2
+    cells = [f"{gan} {resolution}", str(batch_size), *told(typical, "{:.3g}")]
+    cells += [f"{typical['plain'] / typical['ours']:.2f}" if pair else "-", f"{floor:.3g}"]
+    cells += [*told(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
+    return "| " + " | ".join(cells) + " |", cosine is None or cosine > LEAST_COSINE, median(rates)
+
+
+def machine(device):
+    import platform
+
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    if device == "cpu" and sys.platform == "linux":
+        from pathlib import Path
+
+        name = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line)
+        name = f"{name.split(': ')[1]}, {torch.get_num_threads()} threads"
+    return f"{name}, torch {torch.__version__}"
+
+
+def main(arguments):
+    options = parse(arguments)
+    import torch
+
+    if options.device is None:
+        options.device = "cuda" if torch.cuda.is_available() else "cpu"
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    unit = "processor time" if options.processor_time else "time"
+    print(f"{machine(options.device)}; {unit}, median of {options.repeats}\n")
+    print("| generator | batch | plain s | ours s | ratio | floor s | plain GiB | ours GiB | cosine |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    agree, rates = True, []
+    for gan in options.gan:
+        for resolution in options.resolution:
+            for batch_size in options.batch_size:
+                line, fine, rate = row(gan, resolution, batch_size, options)
+                print(line, flush=True)
+                agree &= fine
+                rates.append(rate)
+    print(f"\nA float32 matrix product ran at {min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f} GFLOP/s.")
+    if not agree:
+        sys.exit(f"the two steps' gradients differ: a cosine is not above {LEAST_COSINE}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
