@@ -93,13 +93,13 @@ def _parts(image):
 
 
 class StyledLayer(torch.autograd.Function):
-    """leaky_relu(convolution(x * style) * demodulation + noise + bias).
+    """clamp(leaky_relu(convolution(x * style) * demodulation + noise + bias)); clamp None is none.
 
     x (B, I, H, W), style (B, I), demodulation (B, O), noise (H', W'), bias (O,) -> (B, O, H', W').
     """
 
     @staticmethod
-    def forward(ctx, x, style, demodulation, noise, bias, convolution, slope):
+    def forward(ctx, x, style, demodulation, noise, bias, convolution, slope, clamp=None):
         x = _last(x)
         taken, inside = convolution.room(x.shape)
         torch.mul(x, style[:, None, None], out=inside)
@@ -108,8 +108,10 @@ class StyledLayer(torch.autograd.Function):
             part = out[b, rows]
             part.mul_(demodulation[b]).add_(noise[rows, :, None]).add_(bias)
             F.leaky_relu_(part, slope)
+            if clamp is not None:
+                part.clamp_(-clamp, clamp)
         ctx.save_for_backward(x, style, demodulation, noise, bias, out)
-        ctx.convolution, ctx.slope = convolution, slope
+        ctx.convolution, ctx.slope, ctx.clamp = convolution, slope, clamp
         return _first(out)
 
     @staticmethod
@@ -118,6 +120,8 @@ class StyledLayer(torch.autograd.Function):
         x, style, demodulation, noise, bias, out = ctx.saved_tensors
         x_grad, style_grad, demodulation_grad = ctx.needs_input_grad[:3]
         grad = _last(grad)
+        if ctx.clamp is not None:
+            grad = grad * (out.abs() < ctx.clamp)
         taken, inside = ctx.convolution.room(grad.shape)
         sums = torch.zeros_like(demodulation)
         for b, rows in _parts(grad):
@@ -130,7 +134,7 @@ class StyledLayer(torch.autograd.Function):
                 from_noise, from_bias = constants @ part.flatten(0, 1)
                 sums[b] += (grad[b, rows] * out[b, rows]).sum((0, 1)) - from_noise - bias * from_bias
         if not (x_grad or style_grad):
-            return None, None, sums / demodulation, None, None, None, None
+            return None, None, sums / demodulation, *[None] * 5
         grad_x = ctx.convolution.adjoint(taken)
         grad_style = torch.zeros_like(style)
         for b, rows in _parts(grad_x):
@@ -138,7 +142,7 @@ class StyledLayer(torch.autograd.Function):
             if style_grad:
                 grad_style[b] += (part * x[b, rows]).sum((0, 1))
             part.mul_(style[b])
-        return _first(grad_x), grad_style, sums / demodulation, None, None, None, None
+        return _first(grad_x), grad_style, sums / demodulation, *[None] * 5
 
 
 class Convolution(torch.autograd.Function):

@@ -117,8 +117,7 @@ class StyledLayer(ModulatedConv):
         self._prepared = frozen_layers.Prepared()
 
     def forward(self, x, style):
-        fixed = frozen_layers.are_fixed((self.weight, self.bias, self.noise_strength), x)
-        if fixed and self.conv_clamp is None:
+        if frozen_layers.are_fixed((self.weight, self.bias, self.noise_strength), x):
             return self.forward_frozen(x, style)
         x, noise = super().forward(x, style), self.noise * self.noise_strength
         return ops.bias_act(x, self.bias, noise, LEAKY_SLOPE, ACTIVATION_GAIN, self.conv_clamp)
@@ -128,7 +127,8 @@ class StyledLayer(ModulatedConv):
         convolution, squares = self._prepared.of(self.weight, self.prepare)
         demodulation = torch.rsqrt(F.linear(style.square(), squares) + 1e-8) * ACTIVATION_GAIN
         noise, bias = self.noise[0, 0] * (self.noise_strength * ACTIVATION_GAIN), self.bias * ACTIVATION_GAIN
-        return frozen_layers.StyledLayer.apply(x, style, demodulation, noise, bias, convolution, LEAKY_SLOPE)
+        constants = noise, bias, convolution, LEAKY_SLOPE, self.conv_clamp
+        return frozen_layers.StyledLayer.apply(x, style, demodulation, *constants)
 
     def prepare(self, weight):
         """The convolution with a weight, and the sums of its squares (out, in)."""

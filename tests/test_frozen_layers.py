@@ -51,12 +51,15 @@ def outcome(layer, x, style, grad):
     return out.detach(), x.grad, style.grad
 
 
-def test_frozen_layer_is_the_layer_with_its_gradients(layer_and_input):
+@pytest.mark.parametrize("clamp", [None, 0.7])
+def test_frozen_layer_is_the_layer_with_its_gradients(clamp, layer_and_input):
     layer, x, style = layer_and_input
+    layer.conv_clamp = clamp
     grad = torch.randn(3, 70, *layer.noise.shape[2:])
     found = outcome(layer, x, style, grad)
     assert isinstance(layer._prepared.content[0], kind_of_convolution(layer))
     layer.requires_grad_(True)
+    assert clamp is None or (found[0].abs() == clamp).float().mean() > 0.2
     for a, b in zip(found, outcome(layer, x, style, grad)):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
     assert all(parameter.grad is not None for name, parameter in layer.named_parameters() if "style" not in name)
