@@ -15,9 +15,10 @@ LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # a side; with fewer, transforming costs 
 
 
 def are_fixed(weights, x):
-    """Whether this module serves: no weight asks for a gradient, and x is float32 on a CPU. A compiler is let be: it
-    sees the steps one by one, and joins them itself."""
-    served = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+    """Whether this module serves: no weight asks for a gradient, and x is float32 on a CPU. Autocast and a compiler are
+    let be: they see the steps one by one, and the latter joins them itself."""
+    served = x.device.type == "cpu" and x.dtype == torch.float32
+    served = served and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     return served and not any(weight.requires_grad for weight in weights)
 
 

@@ -188,7 +188,7 @@ def test_micro_batches_need_the_memory_of_their_size(tiny_stylegan2, clip_encode
     one = saved_bytes(lambda: gradients(*arguments, batch_size=1))
     parts = saved_bytes(lambda: gradients(*arguments, micro_batch_size=1))
     whole = saved_bytes(lambda: gradients(*arguments))
-    assert parts < 1.02 * one and whole > 5 * one
+    assert parts < 1.05 * one and whole > 4.5 * one
 
 
 @pytest.mark.parametrize("gan, name", [("stylegan2", "W"), ("pggan", "Z")])
