@@ -40,22 +40,22 @@ class FactorScorer(nn.Module):
         return self.head(self.features(images)) + 0.5
 
 
-def load_scorer():
+def load_scorer(file=FILE):
     scorer = FactorScorer()
-    scorer.load_state_dict(load_tensors(FILE))
+    scorer.load_state_dict(load_tensors(file))
     return scorer.float().eval().requires_grad_(False)
 
 
-def train(work, total, batch, rate, pair_count):
+def train(work, total, batch, rate, pair_count, seed):
     """Train for `total` images of the generators' own training set, and return the scorer."""
     z, images = world.load_pairs(work, pair_count)
     factors = world.factors_of(z)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     scorer = FactorScorer().train()
     steps = total // batch
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     bar = tqdm(range(steps), desc="scorer", unit="it", mininterval=2)
     for _ in bar:
         chosen = torch.randint(len(z), (batch,), generator=generator)
@@ -82,12 +82,14 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="where the training set is kept")
     parser.add_argument("--images", type=int, default=300_000, help="images to train for")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", type=Path, default=FILE)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    scorer = train(args.work, args.images, 64, 2e-3, args.pairs)
-    save_tensors(world.halved(scorer.state_dict()), FILE)
-    for name, error in zip(FACTORS, errors(load_scorer()).tolist()):
+    scorer = train(args.work, args.images, 64, 2e-3, args.pairs, args.seed)
+    save_tensors(world.halved(scorer.state_dict()), args.output)
+    for name, error in zip(FACTORS, errors(load_scorer(args.output)).tolist()):
         print(f"{name:>22} {error:.3f}")
 
 
