@@ -131,7 +131,7 @@ def main(arguments):
         limit_resolution(space, args.synthesis_resolution)
     args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))
     name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
-    experiment = distributed.from_first(lambda: Experiment(name, vars(args)))
+    experiment = distributed.from_first(lambda: Experiment(name, vars(args), dipoles))
     if distributed.from_first(lambda: experiment.complete):
         if distributed.is_first():
             print(f"{COMPLETE / name} is complete")
@@ -174,7 +174,7 @@ def train(args, experiment, space, dipoles, device):
     with experiment.claimed() if distributed.is_first() else nullcontext():
         support_sets = distributed.from_first(
             lambda: trainer.prepare(
-                experiment, space, dipoles, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
+                experiment, space, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
             )
         )
         with StopRequest() as stop:

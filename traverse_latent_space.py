@@ -15,6 +15,7 @@ from lib.command_line import (
     run,
 )
 from models.errors import UserError
+from models.registry import GENERATORS
 
 # Flags that decide nothing about what the pictures show.
 FREE_SETTINGS = {"verbose", "exp", "pool", "gan", "batch_size", "workers", "cuda", "ops"}
@@ -88,8 +89,10 @@ def main(arguments):
     if args.w_space and trained["stylegan_space"] == "Z":
         raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W, W+ or S")
     gan = args.gan or trained["gan"]
+    if not args.gan and gan not in GENERATORS and not Path(gan).is_file():
+        raise UserError(f"{gan}, the generator of {args.exp}, is not there: say where it is now with --gan")
     if generator_name(gan) != generator_name(trained["gan"]):
-        raise UserError(f"--gan {gan} is not the generator of {args.exp}, which is {trained['gan']}")
+        raise UserError(f"--gan {gan} is not named as the generator of {args.exp}, {trained['gan']}: name it so")
     gan_sha256 = sha256(generator_file(gan))
     check_generator(trained, {"gan_sha256": gan_sha256}, args.exp)
     generator = load_generator(gan, distributed.join(choose_device(args.cuda, args.ops)))
@@ -99,6 +102,7 @@ def main(arguments):
         raise UserError(f"{weights} has {support_sets.num_paths} paths for {len(dipoles)} semantic dipoles")
     pool_directory = pool.find_pool(args.pool, generator_name(gan), gan_sha256)
     sources = pool.code_directories(pool_directory)
+    pool.read_code(sources[0], space, args.w_space)  # refuses at once what does not fit
 
     length = round(2 * args.shift_steps * args.eps, 3)
     name = f"{2 * args.shift_steps}_{args.eps}_{length}"

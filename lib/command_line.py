@@ -89,17 +89,30 @@ def choose_device(cuda, ops="auto"):
     return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
 
 
+class _Terminated(BaseException):
+    """SIGTERM came, as kill and batch systems send it: everything that is open is closed as on Ctrl-C."""
+
+
+def _terminate(*_):
+    raise _Terminated
+
+
 def run(main):
-    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C.
+    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C,
+    143 on SIGTERM.
 
     Of several processes that fail together, one tells."""
     program = os.path.basename(sys.argv[0])
+    if "RANK" not in os.environ:  # torchrun sends SIGTERM to what may be waiting in an exchange, and must not wait
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         main(unglue(sys.argv[1:]))
     except UserError as error:
         sys.exit(_fail(program, error, 2))
     except distributed.Lost as error:
         sys.exit(_fail(program, error, 1))
+    except _Terminated:
+        sys.exit(_fail(program, "terminated", 143))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 130))
     except BrokenPipeError:  # the reader of our output has gone, as `head` does

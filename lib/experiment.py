@@ -55,12 +55,17 @@ def experiment_name(args, num_paths, gan, corpus):
 class Experiment:
     """The directory of one experiment, under its name; nothing is written before it is `claimed`."""
 
-    def __init__(self, name, settings):
-        """settings: {flag: value}, as they go into args.json. Raises UserError where a run of this name has others."""
+    def __init__(self, name, settings, dipoles):
+        """settings: {flag: value}, as they go into args.json. dipoles: pairs of sentences.
+
+        Raises UserError where a run of this name has others.
+        """
         self.name, self.settings, self.facts = name, dict(settings), {}
+        self.dipoles = [list(poles) for poles in dipoles]
         if len(name.encode()) > LONGEST_NAME:
             raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id")
         self._check_settings()
+        self._check_dipoles()
 
     @property
     def complete(self):
@@ -90,6 +95,15 @@ class Experiment:
         differing = differences(before, self.settings, FREE_SETTINGS | FACTS | compared)
         if differing:
             raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
+
+    def _check_dipoles(self):
+        """A corpus' file may have been edited since."""
+        file = self.models / "semantic_dipoles.json"
+        before = read_json(file) if file.is_file() else self.dipoles
+        if before != self.dipoles:
+            new = next((poles for poles in self.dipoles if poles not in before), self.dipoles[0])
+            raise UserError(f"{self.directory} has other sentences than the corpus has now ({new[0]!r} to {new[1]!r} "
+                            f"stands elsewhere or not at all in {file}): restore the corpus, or set --exp-id")
 
     def establish(self, **facts):
         """What the run rests on besides its settings. Raises UserError where it began with something else.
@@ -126,9 +140,9 @@ class Experiment:
                 if directory.exists() and not self.checkpoint.exists():
                     shutil.rmtree(directory)
 
-    def begin(self, dipoles, facts):
+    def begin(self, facts):
         """Write what stays the same throughout the run."""
-        write_json([list(poles) for poles in dipoles], self.models / "semantic_dipoles.json")
+        write_json(self.dipoles, self.models / "semantic_dipoles.json")
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
         write_json(self.settings | self.facts | facts, self.directory / "args.json")
 

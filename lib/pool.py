@@ -116,8 +116,8 @@ def find_pool(name_or_directory, gan, gan_sha256):
 def code_directories(pool):
     """The pool's codes, in the order of their names. Raises UserError where there is none."""
     found = sorted(path for path in pool.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not found:
-        raise UserError(f"{pool} holds no latent codes: make them with sample_gan.py")
+    if not any(any(path.glob("latent_code_*.pt")) for path in found):
+        raise UserError(f"{pool} is no pool, it holds no latent codes: make them with sample_gan.py")
     return found
 
 
@@ -132,8 +132,9 @@ def read_code(directory, space, w_space=False):
         file, shape = directory / "latent_code_w+.pt", (1, generator.num_layers, generator.w_dim)
     else:
         file, shape = directory / "latent_code_z.pt", (1, generator.z_dim)
-        if space.name != "Z" and not file.is_file() and (directory / "latent_code_w+.pt").is_file():
-            raise UserError(f"{directory} has no latent_code_z.pt: a pool of W+ codes is walked with --w-space")
+        if not file.is_file() and (directory / "latent_code_w+.pt").is_file():
+            advice = "use an experiment in W, W+ or S" if space.name == "Z" else "add --w-space"
+            raise UserError(f"{directory} has no latent_code_z.pt, it is one of a pool of W+ codes: {advice}")
     code = load_tensors(file)
     if not isinstance(code, torch.Tensor) or tuple(code.shape) != shape:
         found = tuple(code.shape) if isinstance(code, torch.Tensor) else type(code).__name__

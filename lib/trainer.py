@@ -229,13 +229,13 @@ def checkpoint(run, experiment):
         write_json(run.stats, experiment.directory / "stats.json")
 
 
-def prepare(experiment, space, dipoles, num_dipoles, beta, device, seed):
+def prepare(experiment, space, num_dipoles, beta, device, seed):
     """The support sets before training: drawn now, or as the experiment's first start has left them."""
     file = experiment.models / "latent_support_sets_init.pt"
     if (experiment.directory / "args.json").exists():
         return LatentSupportSets.from_state(load_tensors(file), space.dim, file)
-    radius = jung_radius(space, device, seed)
-    sets = LatentSupportSets.random(len(dipoles), num_dipoles, space.dim, radius, beta, generator_for(seed, 2, 0))
+    radius, num_paths = jung_radius(space, device, seed), len(experiment.dipoles)
+    sets = LatentSupportSets.random(num_paths, num_dipoles, space.dim, radius, beta, generator_for(seed, 2, 0))
     save_tensors(sets.state_dict(), file)
-    experiment.begin(dipoles, {"jung_radius": radius})
+    experiment.begin({"jung_radius": radius})
     return sets

@@ -17,7 +17,7 @@ class ForbiddenGlobal(BrokenPickle):
 
     def __init__(self, module, name):
         self.name = f"{module}.{name}"[:80].encode("ascii", "backslashreplace").decode()
-        super().__init__(f"it asks for {self.name}, which no generator needs")
+        super().__init__(f"it asks for {self.name}, which a file of tensors does not need")
 
 
 class Function:
@@ -80,7 +80,7 @@ class _Machine:
         elif name not in ("PROTO", "FRAME"):
             operation = getattr(self, f"on_{name.lower()}", None)
             if operation is None:
-                raise BrokenPickle(f"it uses {name}, which no generator needs")
+                raise BrokenPickle(f"it uses {name}, which a file of tensors does not need")
             operation(argument)
 
     def since_mark(self):

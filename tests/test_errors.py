@@ -440,8 +440,19 @@ def test_walk_of_weights_that_do_not_fit_is_refused_by_the_file(content, walk_re
     assert file.name in walk_refused()
 
 
+def test_corpus_that_was_edited_since_is_refused_by_its_new_sentence(refused, workplace, train_arguments, corpus):
+    before = corpus.read_text()
+    try:
+        corpus.write_text(before.replace("a sad face", "an angry face"))
+        line = refused("train.py", *train_arguments(), cwd=workplace)
+    finally:
+        corpus.write_text(before)
+    assert "'an angry face'" in line and "--exp-id" in line
+
+
 def test_walk_without_a_pool_is_refused(walk_refused, workplace):
     assert "no-such-pool" in walk_refused(pool="no-such-pool")
+    assert "is no pool" in walk_refused(pool="experiments")
     (workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / "empty").mkdir()
     assert "empty" in walk_refused(pool="empty")
 

@@ -124,6 +124,12 @@ def test_a_walk_that_is_stopped_again_and_again_ends_as_one_that_was_not(workpla
             name for name in undisturbed if name.startswith(code.name)
         }
 
+    walk = Walk(workplace, "stopped", 12, "--workers=2").until(total // 2 + 40)
+    walk.process.terminate()
+    code, stderr = walk.ended()
+    assert code == 143 and stderr.splitlines()[-1].endswith("terminated") and "Warning" not in stderr
+    assert not [name for name in walk.contents() if name.endswith(".partial")] and walk.others() == []
+
     full = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash"]  # files of 20 KiB at most: like a disk that is full
     walk = Walk(workplace, "stopped", 12, "--workers=1", prefix=full)
     code, stderr = walk.ended()

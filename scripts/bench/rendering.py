@@ -30,7 +30,7 @@ PICTURES = {
 EPS = 0.2
 # Mean difference of a picture's levels. Batches round otherwise, by one level here and there, which may choose another
 # colour for an animation's palette, and so another dither.
-MOST_APART = {".jpg": 0.5, ".gif": 4}
+MOST_APART = {".jpg": 0.5, ".gif": 6}
 
 
 def parse(arguments):

@@ -46,6 +46,8 @@ def growth(begin, threads):
     """begin() -> step(). The median seconds of a step, and the bytes that memory grew by at most since before begin."""
     import torch
 
+    from scripts.bench.step import peak_resident
+
     torch.set_num_threads(threads)
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     step, times = begin(), []
@@ -53,8 +55,7 @@ def growth(begin, threads):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return median(times[1:]), max(0, peak - before)
+    return median(times[1:]), max(0, peak_resident() - before)
 
 
 def support_sets_alone(paths, dipoles, dimension, threads):

@@ -153,9 +153,15 @@ def peak_memory(kind, *setting):
         return None
     if setting[-2] == "cuda":
         return torch.cuda.max_memory_allocated()
-    import resource
+    return peak_resident()
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+def peak_resident():
+    """The most memory that this process has held, in bytes. `getrusage` would count what its parent held, too."""
+    import re
+    from pathlib import Path
+
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
 
 
 def limit_memory():
