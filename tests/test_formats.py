@@ -519,6 +519,8 @@ def test_conversion_by_command(nvidia_file, tmp_path):
     assert process.returncode == 2 and process.stderr.count("\n") == 1 and "absent" in process.stderr
     process = convert_command("-h")
     assert process.returncode == 0 and "NVIDIA" in process.stdout
+    process = convert_command(source, tmp_path)
+    assert process.returncode == 2 and "is a directory" in process.stderr
 
 
 def test_conversion_to_where_nothing_can_be_written(data, monkeypatch, capsys):

@@ -54,7 +54,7 @@ def test_experiment_of_the_authors_is_walked_as_it_is(authors, data, tmp_path, p
         torch.save(code[None], pool / f"code{i}" / "latent_code_w+.pt")
     walk = ["--exp", authors, "--pool=inverted", "--w-space", "--shift-steps=12", f"--eps={expected['eps']:.2f}",
             "--shift-leap=4", "--no-cuda"]
-    assert "neither a file nor a generator" in refused(run_warm("traverse_latent_space.py", *walk, cwd=tmp_path))
+    assert "where it is now with --gan" in refused(run_warm("traverse_latent_space.py", *walk, cwd=tmp_path))
     walk.append(f"--gan={data / 'stylegan2_tiny.pth'}")
     page = done(run_warm("traverse_latent_space.py", *walk, cwd=tmp_path)).split("results: ")[1].strip()
     results = (tmp_path / page).parent

@@ -22,8 +22,8 @@ def main():
     p.add_argument("target", metavar="OUT", help="what is written: safetensors if it ends so, else a genforce file")
     args = p.parse_args()
 
-    if os.path.isdir(args.target) or not os.path.isdir(os.path.dirname(args.target) or "."):
-        sys.exit(_fail(f"{args.target} is a directory, or lies in none: OUT is the file to write"))
+    if os.path.isdir(args.target):
+        sys.exit(_fail(f"{args.target} is a directory: OUT is the file to write"))
 
     from models.formats import convert
 
