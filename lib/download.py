@@ -19,11 +19,11 @@ from lib.fetching import Fetcher, FetchError, WrongHash, discard, expected_size,
 from lib.hashes import Record, copy_hashing
 from models.errors import UserError
 from models.files import sha256 as sha256_of
-from models.registry import GENERATORS
+from models.formats import TORCH_MAGIC
 
 WORK = ".download"
-# How older versions of torch.save begin a file; newer ones write a zip archive.
-LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+# How older versions of torch.save begin a file, with a pickled number; newer ones write a zip archive.
+LEGACY_TORCH = b"\x80\x02" + TORCH_MAGIC + b"."
 
 
 class Downloader:
@@ -282,14 +282,11 @@ def _check_content(path, asset, file):
         if not legacy and not zipfile.is_zipfile(path):
             raise UserError(f"{path} is no file of torch.save, or not a whole one")
         return
-    from models.load_generator import load_generator
+    from models.load_generator import load_generator, mismatch
 
-    generator, weights = load_generator(path), GENERATORS.get(asset.label(file))
-    if weights and (type(generator).__name__, generator.resolution) != (weights.kind, weights.resolution):
-        raise UserError(
-            f"{path} holds a {type(generator).__name__} of {generator.resolution} px, "
-            f"{asset.label(file)} is a {weights.kind} of {weights.resolution} px"
-        )
+    other = mismatch(load_generator(path), asset.label(file))
+    if other:
+        raise UserError(f"{path} holds {other}")
 
 
 def _record_path(target):

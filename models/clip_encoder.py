@@ -1,5 +1,4 @@
 """A frozen CLIP: sentences and images into one embedding space."""
-import hashlib
 import os
 import pickle
 import socket
@@ -17,6 +16,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
 from models.errors import UserError
+from models.files import sha256
 from models.registry import CLIP_FILES
 
 with warnings.catch_warnings():
@@ -180,7 +180,7 @@ def _fetch(name):
     url = clip.clip._MODELS[name]
     folder = CACHE.expanduser()
     file = folder / os.path.basename(urllib.parse.urlparse(url).path)
-    if file.is_file() and _sha256(file) == url.split("/")[-2]:  # the address carries the hash of the file
+    if file.is_file() and sha256(file) == url.split("/")[-2]:  # the address carries the hash of the file
         return file
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -190,11 +190,6 @@ def _fetch(name):
         raise UserError(f"the weights of {name} are not in {file} and could not be downloaded ({error}): "
                         f"fetch {url} and put it there") from None
     return file
-
-
-def _sha256(file):
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextmanager

@@ -13,15 +13,22 @@ def load_generator(name_or_file, device="cpu"):
     `name_or_file` is a name of `registry.GENERATORS` or a file of a format in `models.formats`. Raises UserError where
     there is no such thing, and where the file holds none of our networks, naming what differs.
     """
-    weights = GENERATORS.get(str(name_or_file))
     file = generator_file(name_or_file)
     generator = read_generator(file)
-    if weights and (type(generator).__name__, generator.resolution) != (weights.kind, weights.resolution):
-        raise UserError(
-            f"{file} holds a {type(generator).__name__} of {generator.resolution} px, and {name_or_file} is a "
-            f"{weights.kind} of {weights.resolution} px: put the right file there"
-        )
+    other = mismatch(generator, str(name_or_file))
+    if other:
+        raise UserError(f"{file} holds {other}: put the right file there")
     return generator.float().requires_grad_(False).eval().to(device)
+
+
+def mismatch(generator, name):
+    """In words, what a generator is and what the name stands for, where they differ; None where they do not, or where
+    no generator goes by that name."""
+    weights = GENERATORS.get(name)
+    if weights is None or (type(generator).__name__, generator.resolution) == (weights.kind, weights.resolution):
+        return None
+    found = f"a {type(generator).__name__} of {generator.resolution} px"
+    return f"{found}, and {name} is a {weights.kind} of {weights.resolution} px"
 
 
 def generator_name(name_or_file):

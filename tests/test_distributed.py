@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beside import Beside
 from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -20,33 +21,19 @@ TIMEOUT = 400  # seconds; three processes on a busy machine are slow to start
 CHECKPOINT = WIP / "models" / "checkpoint.pt"
 
 
-class Torchrun:
+class Torchrun(Beside):
     """`torchrun --nproc-per-node=2` of a command, beside the test; ended with its processes at the end of the block."""
 
+    timeout = TIMEOUT
+
     def __init__(self, cwd, script, *arguments, restarts=0):
-        self.output = cwd.with_name(cwd.name + ".out")
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
                    f"--max-restarts={restarts}", str(REPOSITORY / script), *map(str, arguments)]  # fmt: skip
-        with open(self.output, "w") as output:
-            self.process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-
-    def __enter__(self):
-        return self
+        super().__init__(cwd, command)
 
     def __exit__(self, *_):
-        if self.process.poll() is None:
+        if self.process.poll() is None:  # so that it ends its ranks
             self.end(signal.SIGTERM)
-
-    def end(self, number=None):
-        """Exit code, after a signal if one is given."""
-        if number is not None:
-            self.process.send_signal(number)
-        return self.process.wait(timeout=TIMEOUT)
-
-    @property
-    def said(self):
-        return self.output.read_text()
 
     def ranks(self):
         """The process ids of its ranks, in their order."""

@@ -1,17 +1,16 @@
 """Runs that are killed, interrupted, disturbed or begun twice: what is left of them, and how they go on."""
 
 import json
-import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from beside import Beside
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "ContraCLIP_stylegan2_tiny-W-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-contrastive_0.5-faces"
@@ -39,37 +38,20 @@ def uninterrupted(arguments, run_command, tmp_path_factory):
     return cwd
 
 
-class Training:
+class Training(Beside):
     """A train.py that goes on beside the test; killed at the end of the block if it still runs."""
 
     def __init__(self, cwd, arguments):
-        self.cwd, self.output = cwd, cwd.with_name(cwd.name + ".out")
-        command = [sys.executable, str(REPOSITORY / "train.py"), *arguments]
-        with open(self.output, "w") as output:
-            self.process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
+        super().__init__(cwd, [sys.executable, str(REPOSITORY / "train.py"), *arguments])
 
     def wait_for_checkpoint(self, newer_than=0):
         file = self.cwd / WIP / "models" / "checkpoint.pt"
         deadline = time.monotonic() + 90
         while not file.exists() or file.stat().st_mtime_ns <= newer_than:
-            assert self.process.poll() is None, self.output.read_text()
+            assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline
             time.sleep(0.005)
         return file.stat().st_mtime_ns
-
-    def end(self, number=None):
-        """Exit code, after a signal if one is given."""
-        if number is not None:
-            self.process.send_signal(number)
-        return self.process.wait(timeout=90)
 
 
 def contents(directory):
@@ -100,7 +82,7 @@ def interrupt(cwd, arguments, number):
     with Training(cwd, arguments) as training:
         training.wait_for_checkpoint()
         code = training.end(number)
-    return code, training.output.read_text()
+    return code, training.said
 
 
 @pytest.fixture(scope="module")

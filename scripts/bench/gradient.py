@@ -45,6 +45,7 @@ def setting(args, device):
     from lib.trainer import draw
     from models.clip_encoder import load_clip
     from models.load_generator import load_generator
+    from scripts.bench.networks import random_networks
 
     if args.gan in ("stylegan2", "pggan"):
         generator, encoder = random_networks(args.gan, args.resolution)
@@ -61,23 +62,6 @@ def setting(args, device):
     batch = draw(0, args.batch_size, len(features), generator.z_dim, (0.4, 0.8), seed=0)
     batch = [tensor.to(device) for tensor in batch]
     return space, encoder.to(device), corpus, sets, batch, ("nonlinear", "contrastive", 0.1)
-
-
-def random_networks(kind, resolution):
-    import torch
-
-    from models.clip_encoder import CLIPEncoder, clip
-    from models.pggan import ProgGAN
-    from models.stylegan2 import StyleGAN2
-
-    torch.manual_seed(0)
-    sizes = [4 << i for i in range(resolution.bit_length() - 2)]
-    if kind == "stylegan2":
-        generator = StyleGAN2([512] * 9, [min(512, 32768 // size) for size in sizes])
-    else:
-        generator = ProgGAN(512, [min(512, 16384 // size) for size in sizes])
-    vit_b_32 = clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
-    return generator.eval().requires_grad_(False), CLIPEncoder(vit_b_32)
 
 
 class Held:

@@ -22,7 +22,6 @@ SETTINGS = {  # codes, paths, steps in either sense
     "portraits": (2, 9, 15),
     "stylegan2_256": (1, 3, 4),
 }
-CHANNELS = [512, 512, 512, 512, 512, 256, 128]  # of the published StyleGAN2 at 4, 8, .. 256 px
 PICTURES = {
     "images": {"strip": False, "gif": False},
     "all": {"strip": True, "strip_number": 9, "strip_height": 256, "gif": True, "gif_height": 256, "gif_fps": 30},
@@ -78,13 +77,13 @@ def build(setting, device):
     from lib.latent_space import latent_space
     from lib.support_sets import LatentSupportSets
     from models.load_generator import load_generator
-    from models.stylegan2 import StyleGAN2
+    from scripts.bench.networks import random_generator
 
     torch.manual_seed(0)
     if setting == "portraits":
         generator = load_generator("stylegan2_portraits64", device)
     else:
-        generator = StyleGAN2([512] * 9, CHANNELS).requires_grad_(False).eval().to(device)
+        generator = random_generator("stylegan2", 256).to(device)
     space = latent_space(generator, "W")
     draws = torch.Generator().manual_seed(0)
     paths = LatentSupportSets.random(SETTINGS[setting][1], 64, space.dim, space.dim**0.5, 0.5, draws).to(device)

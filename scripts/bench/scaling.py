@@ -38,7 +38,6 @@ SWEEPS = {
     "processes": [1, 2],
 }
 PATHS, DIPOLES, DIMENSION, BATCH = 9, 64, 512, 16
-WIDTHS = [512, 512, 512, 512, 512, 256, 128, 64, 32]  # StyleGAN2's feature maps at 4, 8, .. 1024 pixels
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
@@ -88,17 +87,14 @@ def whole_step(networks, batch_size, micro_batch_size, threads):
     from lib.image_features import ImageFeatures
     from lib.latent_space import latent_space
     from lib.support_sets import CorpusSupportSets, LatentSupportSets
-    from models.clip_encoder import CLIPEncoder, clip, load_clip
+    from models.clip_encoder import load_clip
     from models.load_generator import load_generator
-    from models.stylegan2 import StyleGAN2
+    from scripts.bench.networks import random_networks
 
     def load():
         if networks == "portraits":
             return load_generator("stylegan2_portraits64"), load_clip("clip_portraits64")
-        torch.manual_seed(0)
-        generator = StyleGAN2([512] * 9, WIDTHS[: networks.bit_length() - 2])
-        vit_b_32 = clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
-        return generator.eval().requires_grad_(False), CLIPEncoder(vit_b_32)
+        return random_networks("stylegan2", networks)
 
     def begin(loaded=None):
         generator, clip_encoder = loaded or load()

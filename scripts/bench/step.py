@@ -16,14 +16,6 @@ reaches in the same run. A step can beat it only by needing fewer multiplication
 import argparse
 import sys
 
-STYLEGAN2 = {  # feature maps at 4, 8, .. pixels, as in the published checkpoints
-    256: [512, 512, 512, 512, 512, 256, 128],
-    1024: [512, 512, 512, 512, 512, 256, 128, 64, 32],
-}
-PROGGAN = {
-    256: [512, 512, 512, 512, 256, 128, 64],
-    1024: [512, 512, 512, 512, 256, 128, 64, 32, 16],
-}
 NUM_PATHS, NUM_DIPOLES = 9, 64
 OBJECTIVE = ("nonlinear", "contrastive", 0.5)
 SHIFT_RANGE = (0.25, 0.45)
@@ -58,22 +50,14 @@ class Bench:
         from lib.latent_space import latent_space
         from lib.support_sets import CorpusSupportSets, LatentSupportSets
         from lib.trainer import draw
-        from models.clip_encoder import CLIPEncoder, clip
-        from models.pggan import ProgGAN
-        from models.stylegan2 import StyleGAN2
+        from scripts.bench.networks import random_networks
 
         if threads:
             torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.manual_seed(0)
-        if gan == "stylegan2":
-            generator = StyleGAN2([512] * 9, STYLEGAN2[resolution])
-        else:
-            generator = ProgGAN(512, PROGGAN[resolution])
-        generator = generator.eval().requires_grad_(False).to(device)
+        generator, clip_encoder = (network.to(device) for network in random_networks(gan, resolution))
         self.space = latent_space(generator, "W+" if gan == "stylegan2" else "Z")
-        vit_b_32 = clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12)
-        self.clip_encoder = CLIPEncoder(vit_b_32).to(device)
+        self.clip_encoder = clip_encoder
         self.features = ImageFeatures(self.space, self.clip_encoder, "fp32")
         self.corpus = CorpusSupportSets(torch.randn(NUM_PATHS, 2, 512).to(device), 0.75)
         seeded = torch.Generator().manual_seed(0)
@@ -116,10 +100,9 @@ class Bench:
 
     def check(self):
         """Cosine of the two gradients. The plain one comes first: neither step moves the sets so far as to matter."""
-        import torch
+        from lib.trainer import gradient_cosine
 
-        plain = self.step("plain").flatten().double()
-        return torch.cosine_similarity(plain, self.step("ours").flatten().double(), dim=0).item()
+        return gradient_cosine(self.step("plain"), self.step("ours"))
 
     def operations(self):
         """Floating-point operations that a step cannot do without, by direct convolution."""
