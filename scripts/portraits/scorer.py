@@ -82,14 +82,12 @@ def main():
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="where the training set is kept")
     parser.add_argument("--images", type=int, default=300_000, help="images to train for")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, default=FILE)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    scorer = train(args.work, args.images, 64, 2e-3, args.pairs, args.seed)
-    save_tensors(world.halved(scorer.state_dict()), args.output)
-    for name, error in zip(FACTORS, errors(load_scorer(args.output)).tolist()):
+    scorer = train(args.work, args.images, 64, 2e-3, args.pairs, seed=0)
+    save_tensors(world.halved(scorer.state_dict()), FILE)
+    for name, error in zip(FACTORS, errors(load_scorer()).tolist()):
         print(f"{name:>22} {error:.3f}")
 
 

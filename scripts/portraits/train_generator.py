@@ -4,16 +4,18 @@
     python -m scripts.portraits.train_generator pggan
 
 The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`): a regression,
-which a CPU finishes in under an hour, where adversarial training wants days. Run the same command again to go on from
-the last checkpoint.
+which a CPU finishes in some hours, where adversarial training wants days. Run the same command again to go on from the
+last checkpoint.
 """
 
 import argparse
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 from tqdm import tqdm
 
 from lib.files import save_tensors
@@ -22,12 +24,14 @@ from models.load_generator import load_generator
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from models.tensor_files import load_tensors
-from scripts.portraits import world
+from scripts.portraits import scorer, world
 
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels
 MAPPING_WIDTHS = [world.Z_DIM, 128, 128, world.Z_DIM]
 GROWTH = {16: 0.15, 32: 0.4, 64: 1.0}  # images of this resolution until that share of all images
 FEATURE_WEIGHT = 0.3  # makes the loss on features about as large as the one on pixels
+FACTOR_WEIGHT = 3.0  # likewise for the factors, while the smallest details are still to be learned
+ADVERSARIAL_WEIGHT = 0.3  # lets edges be sharp where the other losses are content with soft ones, and no more
 EMA_HALF_LIFE = 5_000  # images
 
 
@@ -85,16 +89,64 @@ class FeatureLoss(torch.nn.Module):
         return sum((found - target).abs().mean() / target.abs().mean() for found, target in pairs)
 
 
-def parameter_groups(generator, rate):
+def load_reader(work, pair_count):
+    """A network that reads factors, of another seed than the scorer that measures; trained once and kept in `work`."""
+    file = work / "reader.pt"
+    if not file.exists():
+        reader = scorer.train(work, 150_000, 64, 2e-3, pair_count, seed=1)
+        save_tensors(world.halved(reader.state_dict()), file)
+    return scorer.load_scorer(file)
+
+
+class FactorLoss:
+    """Squared difference of the factors that a reader finds in two images, summed over the factors. What is a pixel or
+    two wide, as the size of a nose, hardly counts in the other losses, and would stay at its mean.
+
+    The reader sees both images blurred and jittered alike: what would only deceive a network does not survive that.
+    """
+
+    def __init__(self, reader):
+        self.reader = torch.compile(reader, dynamic=False)
+
+    def __call__(self, images, targets, draws):
+        images, targets = world.augment(torch.stack((images, targets), dim=1), draws).unbind(dim=1)
+        with torch.no_grad():
+            wanted = self.reader(targets)
+        return (self.reader(images) - wanted).square().mean(dim=0).sum()
+
+
+class Critic(torch.nn.Module):
+    """Tells renders from a generator's images, patch by patch, and so what of those looks drawn: the discriminator of
+    adversarial training, with hinge loss (Lim & Ye, 2017) and spectral normalisation (Miyato et al., 2018)."""
+
+    def __init__(self, rate=4e-4):
+        super().__init__()
+        layers = []
+        for before, after in pairwise((3, 32, 64, 128)):
+            layers += [spectral_norm(torch.nn.Conv2d(before, after, 4, 2, 1)), torch.nn.LeakyReLU(0.2)]
+        self.net = torch.nn.Sequential(*layers, spectral_norm(torch.nn.Conv2d(128, 1, 3, 1, 1)))
+        self.optimizer = torch.optim.Adam(self.parameters(), rate, betas=(0.5, 0.99))
+
+    def learn(self, images, renders):
+        loss = F.relu(1 + self.net(images.detach())).mean() + F.relu(1 - self.net(renders)).mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def loss(self, images):
+        return -self.net(images).mean()
+
+
+def parameter_groups(generator):
     """The mapping network's weights are stored 1 / MAPPING_LR_MULTIPLIER too large, and need as much more rate."""
     fast = [p for name, p in generator.named_parameters() if name.startswith("mapping.")]
     rest = [p for name, p in generator.named_parameters() if not name.startswith("mapping.")]
-    groups = [{"params": rest, "base_rate": rate}]
-    return groups + [{"params": fast, "base_rate": 0.3 * rate / MAPPING_LR_MULTIPLIER}] * bool(fast)
+    groups = [{"params": rest, "rate_multiplier": 1.0}]
+    return groups + [{"params": fast, "rate_multiplier": 0.3 / MAPPING_LR_MULTIPLIER}] * bool(fast)
 
 
 def rate_at(done, total, warmup=5_000):
-    """Linear warm-up over `warmup` images, then a cosine to zero."""
+    """Share of the learning rate: a linear rise over `warmup` images times a cosine's fall to zero at `total`."""
     return min(1.0, done / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
 
 
@@ -122,62 +174,87 @@ def finish(generator):
     return {"generator_smooth": world.halved(generator.state_dict())}
 
 
-def train(kind, work, total, batch, rate, pair_count, clip_file, start, done):
-    """Fit until `total` images and return the averaged generator; checkpoints in `work` are resumed. Where there is
-    none, and `start` names weights that `done` images were spent on, they are gone on from."""
-    z, targets = world.load_pairs(work, pair_count)
-    torch.manual_seed(0)
-    generator, average = build(kind), build(kind)
-    checkpoint = work / f"{kind}.pt"
-    if start and not checkpoint.exists():
-        generator.load_state_dict(load_generator(start, "cpu").state_dict())
-    elif kind == "stylegan2" and not checkpoint.exists():
-        fit_mapping(generator.mapping)
-    average.load_state_dict(generator.state_dict())
-    if kind == "stylegan2":
-        for name, parameter in generator.named_parameters():
-            parameter.requires_grad_(not name.endswith("noise_strength"))
-    optimizer = torch.optim.Adam(parameter_groups(generator, rate), betas=(0.9, 0.99))
-    if checkpoint.exists():
-        saved = load_tensors(checkpoint)
-        generator.load_state_dict(saved["generator"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        done = saved["done"]
+class Training:
+    """A generator, its running average and its optimizer, after `done` images; kept in the file `checkpoint`.
 
-    feature_loss = FeatureLoss(clip_file)
+    The learning rate falls to zero from `begun` to `total` images. Trained to its end and given a larger `total`, a
+    generator goes on with a rate that falls anew.
+    """
+
+    def __init__(self, kind, checkpoint, total, start, done):
+        torch.manual_seed(0)
+        self.checkpoint, self.total, self.done, self.begun = checkpoint, total, done, done
+        self.generator, self.average = build(kind), build(kind)
+        for name, parameter in self.generator.named_parameters():
+            parameter.requires_grad_(not name.endswith("noise_strength"))
+        self.optimizer = torch.optim.Adam(parameter_groups(self.generator), betas=(0.9, 0.99))
+        if checkpoint.exists():
+            self.resume()
+            return
+        if start:
+            self.generator.load_state_dict(load_generator(start, "cpu").state_dict())
+        elif kind == "stylegan2":
+            fit_mapping(self.generator.mapping)
+        self.average.load_state_dict(self.generator.state_dict())
+
+    def resume(self):
+        saved = load_tensors(self.checkpoint)
+        for part in ("generator", "average", "optimizer"):
+            getattr(self, part).load_state_dict(saved[part])
+        self.done = saved["done"]
+        self.begun = saved["begun"] if saved["total"] == self.total else self.done
+
+    def save(self):
+        parts = {part: getattr(self, part).state_dict() for part in ("generator", "average", "optimizer")}
+        save_tensors(parts | {"done": self.done, "begun": self.begun, "total": self.total}, self.checkpoint)
+        save_tensors(finish(self.average), self.checkpoint.with_name(f"{self.checkpoint.stem}_portraits64.pth"))
+
+    def step(self, loss, batch, rate):
+        share = rate_at(self.done + batch - self.begun, self.total - self.begun)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_multiplier"] * share
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.done += batch
+        keep = 0.5 ** (batch / min(EMA_HALF_LIFE, self.done / 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.generator.parameters()), 1 - keep)
+
+
+def train(training, pairs, feature_loss, factor_loss, critic, batch, rate):
+    """Fit to `pairs` of codes and portraits until the training's total, with a checkpoint every 500 batches."""
 
     @torch.compile(dynamic=False)
-    def loss_of(codes, images, resolution):
-        images = F.avg_pool2d(images, world.RESOLUTION // resolution)
-        found = images_of(generator, codes, resolution)
-        loss = fit_loss(found, images)
-        return loss + FEATURE_WEIGHT * feature_loss(found, images) if resolution == world.RESOLUTION else loss
+    def fit(codes, targets, resolution):
+        targets = F.avg_pool2d(targets, world.RESOLUTION // resolution)
+        images = images_of(training.generator, codes, resolution)
+        loss = fit_loss(images, targets)
+        if resolution == world.RESOLUTION:
+            loss = loss + FEATURE_WEIGHT * feature_loss(images, targets)
+        return images, loss
 
-    bar, mean = tqdm(initial=done, total=total, desc=kind, unit="img", mininterval=2), None
-    while done < total:
-        order = torch.Generator().manual_seed(done)
-        chosen = torch.randint(len(z), (batch,), generator=order)
-        for group in optimizer.param_groups:
-            group["lr"] = group["base_rate"] * rate_at(done + batch, total)
-        resolution = next(size for size, until in GROWTH.items() if done < until * total)
-        loss = loss_of(z[chosen], world.to_float(targets[chosen]), resolution)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        done += batch
-        keep = 0.5 ** (batch / min(EMA_HALF_LIFE, done / 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(average.parameters()), list(generator.parameters()), 1 - keep)
+    z, portraits = pairs
+    total, mean = training.total, None
+    bar = tqdm(initial=training.done, total=total, desc=training.checkpoint.stem, unit="img", mininterval=2)
+    while training.done < total:
+        draws = torch.Generator().manual_seed(training.done)
+        chosen = torch.randint(len(z), (batch,), generator=draws)
+        targets = world.to_float(portraits[chosen])
+        resolution = next(size for size, until in GROWTH.items() if training.done < until * total)
+        images, loss = fit(z[chosen], targets, resolution)
+        if resolution == world.RESOLUTION:
+            loss = loss + FACTOR_WEIGHT * factor_loss(images, targets, draws)
+            if critic:
+                critic.learn(images, targets)
+                loss = loss + ADVERSARIAL_WEIGHT * critic.loss(images)
+        training.step(loss, batch, rate)
         mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
         bar.update(batch)
         bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
-        if done // batch % 500 == 0 or done >= total:
-            save_tensors({"generator": generator.state_dict(), "average": average.state_dict(),
-                        "optimizer": optimizer.state_dict(), "done": done}, checkpoint)
-            save_tensors(finish(average), work / f"{kind}_portraits64.pth")
+        if training.done // batch % 500 == 0 or training.done >= total:
+            training.save()
     bar.close()
-    return average
 
 
 def main():
@@ -189,13 +266,18 @@ def main():
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
     parser.add_argument("--start", help="weights to go on from where there is no checkpoint, as stylegan2_portraits64")
     parser.add_argument("--done", type=int, default=0, help="images that --start was fitted to; counted in --images")
+    parser.add_argument("--sharpen", action="store_true", help="with an adversary, once the rest is learned")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
-    train(args.kind, args.work, args.images, args.batch_size, args.lr, args.pairs, args.clip, args.start, args.done)
+    pairs = world.load_pairs(args.work, args.pairs)
+    reader = load_reader(args.work, args.pairs)
+    training = Training(args.kind, args.work / f"{args.kind}.pt", args.images, args.start, args.done)
+    critic = Critic() if args.sharpen else None
+    train(training, pairs, FeatureLoss(args.clip), FactorLoss(reader), critic, args.batch_size, args.lr)
 
 
 if __name__ == "__main__":
