@@ -1,11 +1,11 @@
 """Train the embedded default's generators on drawn portraits.
 
     python -m scripts.portraits.train_generator stylegan2
-    python -m scripts.portraits.train_generator pggan
+    python -m scripts.portraits.train_generator stylegan2 --images 700000 --lr 2e-3 --sharpen
 
 The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`): a regression,
-which a CPU finishes in some hours, where adversarial training wants days. Run the same command again to go on from the
-last checkpoint.
+which a CPU finishes in some hours, where adversarial training alone wants days. Then an adversary can sharpen it. Run
+the same command again to go on from the last checkpoint; with more images, the learning rate falls anew.
 """
 
 import argparse
