@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = REPOSITORY / "tests" / "data"  # made by the published implementations: numbers to conform to
 
 torch.set_num_threads(1)
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Runs each command in a process of its own, forked from one that has imported torch: that costs seconds otherwise.
 SERVER = """
