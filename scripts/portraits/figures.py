@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from lib.command_line import run
 from lib.files import read_json
 from lib.rendering import save_gif
 from models.errors import UserError
@@ -42,11 +43,11 @@ def two_lines(sentence):
     return "\n".join(" ".join(part) for part in (words[:half], words[half:]) if part)
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path, metavar="RESULTS_DIR")
     parser.add_argument("code", metavar="CODE")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     found = sorted(args.results.glob(f"{args.code}*/paths_strips"))
     if len(found) != 1:
         raise UserError(f"{args.results} has {len(found)} codes that begin with {args.code}")
@@ -62,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from lib.command_line import run
 from lib.rendering import to_uint8
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
@@ -50,10 +51,10 @@ def write_sheet(images, path):
     Image.fromarray(pixels).resize((1024, 1024), Image.Resampling.LANCZOS).save(path)
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheet", type=Path, help="write 64 samples of each generator to this PNG, by name")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     factor_scorer = scorer.load_scorer()
     error = scorer.errors(factor_scorer)
     renders = world.to_float(world.draw_pairs(SAMPLES, seed=10)[1])
@@ -74,4 +75,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,6 +10,7 @@ import argparse
 
 import torch
 
+from lib.command_line import run
 from lib.experiment import open_trained
 from lib.latent_space import latent_space
 from lib.support_sets import LatentSupportSets
@@ -53,14 +54,14 @@ def report(dipoles, moved):
     print(f"and it moves most of all {len(FACTORS)} factors: {strongest} of {len(dipoles)} paths")
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp", metavar="EXP_DIR", help="an experiment on the corpus `attributes`")
     parser.add_argument("--shift-steps", type=int, default=15, help="steps in either sense (default: the demo's)")
     parser.add_argument("--eps", type=float, default=0.1, help="length of a step (default: the demo's)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     report(*movements(args.exp, args.shift_steps, args.eps))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

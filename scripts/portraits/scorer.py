@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from lib.command_line import run
 from lib.files import save_tensors
 from models.registry import PRETRAINED
 from models.tensor_files import load_tensors
@@ -77,13 +78,13 @@ def errors(scorer, count=2000, seed=9):
     return (scores - world.factors_of(z)).abs().mean(dim=0)
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="where the training set is kept")
     parser.add_argument("--images", type=int, default=300_000, help="images to train for")
     parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     scorer = train(args.work, args.images, 64, 2e-3, args.pairs, seed=0)
     save_tensors(world.halved(scorer.state_dict()), FILE)
@@ -92,4 +93,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
+from lib.command_line import run
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
 from models.clip_encoder import DEVIATION, MEAN, clip, load_clip
@@ -373,7 +374,7 @@ def report(right, alignment):
           f"{own.mean():.2f}, with others {others:.2f} in size; least share right {right.min():.3f}")
 
 
-def parse_arguments():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="renders and checkpoints")
     parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip.pt)")
@@ -385,11 +386,7 @@ def parse_arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--evaluate", action="store_true", help="only measure the state dict")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    args = parse_arguments()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     output = args.output or args.work / "clip.pt"
     if not args.evaluate:
@@ -403,3 +400,7 @@ if __name__ == "__main__":
         save_tensors(released(learner, vocabulary), output)
     right, alignment = evaluate(str(output), args.seed)
     report(right, alignment)
+
+
+if __name__ == "__main__":
+    run(main)

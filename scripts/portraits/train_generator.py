@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from tqdm import tqdm
 
+from lib.command_line import run
 from lib.files import save_tensors
 from models.clip_encoder import load_clip
+from models.errors import UserError
 from models.load_generator import load_generator
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
@@ -174,6 +176,14 @@ def finish(generator):
     return {"generator_smooth": world.halved(generator.state_dict())}
 
 
+def matching_state(name_or_file, generator):
+    """The state dict of a generator of the same kind and sizes."""
+    state = load_generator(name_or_file).state_dict()
+    if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in generator.state_dict().items()}:
+        raise UserError(f"{name_or_file} is no {type(generator).__name__} of the size that is trained here")
+    return state
+
+
 class Training:
     """A generator, its running average and its optimizer, after `done` images; kept in the file `checkpoint`.
 
@@ -192,7 +202,7 @@ class Training:
             self.resume()
             return
         if start:
-            self.generator.load_state_dict(load_generator(start, "cpu").state_dict())
+            self.generator.load_state_dict(matching_state(start, self.generator))
         elif kind == "stylegan2":
             fit_mapping(self.generator.mapping)
         self.average.load_state_dict(self.generator.state_dict())
@@ -257,7 +267,7 @@ def train(training, pairs, feature_loss, factor_loss, critic, batch, rate):
     bar.close()
 
 
-def main():
+def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("stylegan2", "pggan"))
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
@@ -270,15 +280,16 @@ def main():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
-    pairs = world.load_pairs(args.work, args.pairs)
-    reader = load_reader(args.work, args.pairs)
+    feature_loss = FeatureLoss(args.clip)
     training = Training(args.kind, args.work / f"{args.kind}.pt", args.images, args.start, args.done)
     critic = Critic() if args.sharpen else None
-    train(training, pairs, FeatureLoss(args.clip), FactorLoss(reader), critic, args.batch_size, args.lr)
+    pairs = world.load_pairs(args.work, args.pairs)
+    factor_loss = FactorLoss(load_reader(args.work, args.pairs))
+    train(training, pairs, feature_loss, factor_loss, critic, args.batch_size, args.lr)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
