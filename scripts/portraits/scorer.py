@@ -47,7 +47,7 @@ def load_scorer(file=FILE):
     return scorer.float().eval().requires_grad_(False)
 
 
-def train(work, total, batch, rate, pair_count, seed):
+def train(work, total, pair_count, seed, batch=64, rate=2e-3):
     """Train for `total` images of the generators' own training set, and return the scorer."""
     z, images = world.load_pairs(work, pair_count)
     factors = world.factors_of(z)
@@ -86,7 +86,7 @@ def main(arguments):
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    scorer = train(args.work, args.images, 64, 2e-3, args.pairs, seed=0)
+    scorer = train(args.work, args.images, args.pairs, seed=0)
     save_tensors(world.halved(scorer.state_dict()), FILE)
     for name, error in zip(FACTORS, errors(load_scorer()).tolist()):
         print(f"{name:>22} {error:.3f}")

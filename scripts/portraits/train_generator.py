@@ -95,7 +95,7 @@ def load_reader(work, pair_count):
     """A network that reads factors, of another seed than the scorer that measures; trained once and kept in `work`."""
     file = work / "reader.pt"
     if not file.exists():
-        reader = scorer.train(work, 150_000, 64, 2e-3, pair_count, seed=1)
+        reader = scorer.train(work, 150_000, pair_count, seed=1)
         save_tensors(world.halved(reader.state_dict()), file)
     return scorer.load_scorer(file)
 
