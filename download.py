@@ -32,16 +32,16 @@ def parser():
                    help="how long a server may be silent")
     p.add_argument("--pause", type=number(float, 0), default=2.0, metavar="SECONDS",
                    help="before a second try; three times that before the third")
-    p.add_argument("--assets", metavar="FILE", help="another list of what there is than lib/assets.json")
+    p.add_argument("--assets", metavar="FILE", help="another list of what there is than lib/downloading/assets.json")
     return p
 
 
 def main(arguments):
     args = parser().parse_args(arguments)
 
-    from lib.assets import ASSETS, choose, read_assets
-    from lib.download import Downloader, listing, summary
-    from lib.fetching import Fetcher
+    from lib.downloading.assets import ASSETS, choose, read_assets
+    from lib.downloading.downloader import Downloader, listing, summary
+    from lib.downloading.fetching import Fetcher
 
     downloader = Downloader(args.to, args.mirror, args.force, Fetcher(args.timeout, args.pause))
     assets = read_assets(args.assets or ASSETS)

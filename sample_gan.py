@@ -53,9 +53,9 @@ def main(arguments):
 
     from tqdm import tqdm
 
-    from lib import pool
     from lib.config import LATENT_CODES
-    from lib.synthesis import Synthesiser, default_batch_size
+    from lib.walking import pools
+    from lib.walking.synthesis import Synthesiser, default_batch_size
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
 
@@ -64,15 +64,15 @@ def main(arguments):
     sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)
     directory = LATENT_CODES / name / f"{name}-{suffix}"
-    distributed.from_first(lambda: pool.open_for_writing(directory, vars(args)))
+    distributed.from_first(lambda: pools.open_for_writing(directory, vars(args)))
     image_name = f"image_{args.stylegan_space.lower()}.jpg"
     batch_size = args.batch_size or default_batch_size(generator)
-    synthesise = Synthesiser(lambda codes: generator(codes.to(pool.device_of(generator))), batch_size)
+    synthesise = Synthesiser(lambda codes: generator(codes.to(pools.device_of(generator))), batch_size)
     own, silent = distributed.share(sources), not distributed.is_first()
     with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
         for first in range(0, len(own), batch_size):
             batch = own[first : first + batch_size]
-            pool.write_codes(directory, batch, image_name, synthesise)
+            pools.write_codes(directory, batch, image_name, synthesise)
             progress.update(len(batch))
     distributed.leave()
     if silent:
@@ -80,31 +80,31 @@ def main(arguments):
     print(f"pool: {directory}")
     if args.verbose:
         for codes in sources:
-            print(f"  {pool.code_hash(next(iter(codes.values())))}")
+            print(f"  {pools.code_hash(next(iter(codes.values())))}")
 
 
 def drawn(args, generator):
-    """The codes that follow from the seed, as `pool.write_codes` takes them, and what the pool's name ends in."""
+    """The codes that follow from the seed, as `pools.write_codes` takes them, and what the pool's name ends in."""
     import torch
 
-    from lib import pool
     from lib.latent_space import latent_space
+    from lib.walking import pools
 
     latent_space(generator, args.stylegan_space, truncation=args.truncation)  # refuses what the generator has not
     codes = torch.randn(args.num_samples, generator.z_dim, generator=torch.Generator().manual_seed(args.seed))
-    return [pool.codes_of_z(generator, z, args.truncation) for z in codes.split(1)], args.num_samples
+    return [pools.codes_of_z(generator, z, args.truncation) for z in codes.split(1)], args.num_samples
 
 
 def from_file(args, generator):
-    """The codes of --from-codes, as `pool.write_codes` takes them, and what the pool's name ends in."""
-    from lib import pool
+    """The codes of --from-codes, as `pools.write_codes` takes them, and what the pool's name ends in."""
+    from lib.walking import pools
     from models.stylegan2 import StyleGAN2
 
     if not isinstance(generator, StyleGAN2):
         raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a ProgGAN, which has neither")
-    codes = pool.read_w_plus(args.from_codes, generator)
+    codes = pools.read_w_plus(args.from_codes, generator)
     args.stylegan_space, args.num_samples = "W", len(codes)
-    args.codes_sha1 = pool.code_hash(codes)  # for args.json: another tensor under this name makes another pool
+    args.codes_sha1 = pools.code_hash(codes)  # for args.json: another tensor under this name makes another pool
     return [{"latent_code_w+.pt": code.clone()} for code in codes.split(1)], Path(args.from_codes).stem
 
 

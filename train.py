@@ -150,11 +150,11 @@ def main(arguments):
 
 def train(args, experiment, space, dipoles, device):
     """Load the rest, then train. Nothing is written before all of it has loaded."""
-    from lib import trainer
     from lib.dipoles import encode_dipoles
     from lib.experiment import idea
-    from lib.image_features import ImageFeatures
-    from lib.support_sets import CorpusSupportSets
+    from lib.paths.support_sets import CorpusSupportSets
+    from lib.training import trainer
+    from lib.training.frozen import ImageFeatures
     from models.clip_encoder import load_clip
 
     clip_encoder = load_clip(args.clip_model, device)

@@ -75,15 +75,15 @@ def main(arguments):
 
     from tqdm import tqdm
 
-    from lib import pool, traversal
-    from lib.encoding import default_workers
     from lib.experiment import open_trained
     from lib.files import check_generator
     from lib.latent_space import latent_space
-    from lib.support_sets import LatentSupportSets
+    from lib.paths.support_sets import LatentSupportSets
+    from lib.walking import pools, traversal
+    from lib.walking.encoding import default_workers
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
-    from models.tensor_files import load_tensors
+    from models.untrusted.tensor_files import load_tensors
 
     trained, dipoles, weights = open_trained(args.exp)
     if args.w_space and trained["stylegan_space"] == "Z":
@@ -97,12 +97,13 @@ def main(arguments):
     check_generator(trained, {"gan_sha256": gan_sha256}, args.exp)
     generator = load_generator(gan, distributed.join(choose_device(args.cuda, args.ops)))
     space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
-    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights).to(pool.device_of(generator))
+    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights)
+    support_sets = support_sets.to(pools.device_of(generator))
     if support_sets.num_paths != len(dipoles):
         raise UserError(f"{weights} has {support_sets.num_paths} paths for {len(dipoles)} semantic dipoles")
-    pool_directory = pool.find_pool(args.pool, generator_name(gan), gan_sha256)
-    sources = pool.code_directories(pool_directory)
-    pool.read_code(sources[0], space, args.w_space)  # refuses at once what does not fit
+    pool_directory = pools.find_pool(args.pool, generator_name(gan), gan_sha256)
+    sources = pools.code_directories(pool_directory)
+    pools.read_code(sources[0], space, args.w_space)  # refuses at once what does not fit
 
     length = round(2 * args.shift_steps * args.eps, 3)
     name = f"{2 * args.shift_steps}_{args.eps}_{length}"
@@ -125,13 +126,13 @@ def main(arguments):
 
 def write_pages(results, args, dipoles, codes, length):
     """The Markdown pages and the gallery, beside the codes' directories."""
-    from lib import rendering, traversal
     from lib.files import read_json
+    from lib.walking import pictures, traversal
 
     made = [read_json(results / code / "settings.json") for code in codes]
     shown = traversal.frame_count(args.shift_steps, args.shift_leap)
     strips = {min(settings["strip_number"], shown) if settings["strip"] else 0 for settings in made}
-    pages = rendering.Results(
+    pages = pictures.Results(
         experiment=Path(args.exp).resolve().name,
         pool=results.parent.name,
         dipoles=dipoles,
@@ -143,9 +144,9 @@ def write_pages(results, args, dipoles, codes, length):
         gifs=all(settings["gif"] for settings in made),
         strip_frames=strips.pop() if len(strips) == 1 else 0,
     )
-    rendering.write_markdown(pages, results / "results.md")
-    rendering.write_strips_markdown(pages, results / "results_strips.md")
-    rendering.write_html(pages, results / "index.html")
+    pictures.write_markdown(pages, results / "results.md")
+    pictures.write_strips_markdown(pages, results / "results_strips.md")
+    pictures.write_html(pages, results / "index.html")
 
 
 if __name__ == "__main__":

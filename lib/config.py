@@ -18,4 +18,4 @@ CLIP_OF = {name: "clip_portraits64" for name in GENERATORS if "portraits" in nam
 
 DEFAULT_STYLEGAN_LAYER = 11  # of W+; lowered to the last layer of smaller generators
 
-PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of the frozen networks, see lib/image_features.py
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")  # of the frozen networks, see lib/training/frozen.py

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models import frozen_layers, ops
+from models import ops
+from models.frozen import layers as frozen_layers
 
 LEAKY_SLOPE = 0.2
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lib.dipoles import encode_dipoles, load_corpus
-from lib.image_features import ImageFeatures
 from lib.latent_space import latent_space
-from lib.support_sets import CorpusSupportSets, LatentSupportSets
-from lib.trainer import draw, step
+from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+from lib.training.frozen import ImageFeatures
+from lib.training.trainer import draw, step
 from models.clip_encoder import load_clip
 from scripts.bench import plain
 

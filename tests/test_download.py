@@ -26,9 +26,9 @@ import torch
 from nvidia_pickles import dump, easy, network
 
 import download
-from lib import fetching
-from lib.assets import ASSETS, read_assets
-from lib.download import Downloader
+from lib.downloading import fetching
+from lib.downloading.assets import ASSETS, read_assets
+from lib.downloading.downloader import Downloader
 from models import registry
 from models.errors import UserError
 from models.load_generator import load_generator

@@ -9,8 +9,8 @@ import time
 import numpy as np
 import pytest
 
-from lib import rendering
-from lib.encoding import Encoders, PathFiles, sound
+from lib.walking import pictures
+from lib.walking.encoding import Encoders, PathFiles, sound
 from models.errors import UserError
 
 PICTURES = {"img_size": None, "img_quality": 95, "strip": True, "strip_number": 3, "strip_height": 16, "gif": True,
@@ -47,9 +47,9 @@ def test_files_are_those_of_the_whole_path_at_once(workers, path, frames, tmp_pa
     write(path, frames, workers)
     expected = tmp_path / "expected"
     for i, frame in enumerate(frames):
-        rendering.save_jpeg(frame, expected / "paths_images" / "path_000" / f"{i:06d}.jpg")
-    rendering.save_strip(frames, expected / "paths_strips" / "path_000_strip.jpg", 3, 16)
-    rendering.save_gif(frames, expected / "paths_strips" / "path_000.gif", 24, 20)
+        pictures.save_jpeg(frame, expected / "paths_images" / "path_000" / f"{i:06d}.jpg")
+    pictures.save_strip(frames, expected / "paths_strips" / "path_000_strip.jpg", 3, 16)
+    pictures.save_gif(frames, expected / "paths_strips" / "path_000.gif", 24, 20)
     assert contents(path.directory) == contents(expected)
     assert path.complete()
 
@@ -92,7 +92,7 @@ def test_processes_do_without_torch(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("""
 import sys
-from lib.encoding import Encoders
+from lib.walking.encoding import Encoders
 
 def has_torch():
     return "torch" in sys.modules

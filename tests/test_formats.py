@@ -17,12 +17,12 @@ import pytest
 import safetensors.torch
 import torch
 
-from models import pickles
 from models.errors import UserError
 from models.formats import __main__ as formats_command
 from models.formats import convert, read_generator
 from models.load_generator import load_generator
 from models.stylegan2 import StyledLayer, ToRGB
+from models.untrusted import pickles
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.frozen_layers import Direct, Upsampling
+from models.frozen.layers import Direct, Upsampling
+from models.frozen.winograd import Winograd
 from models.pggan import Conv
 from models.stylegan2 import StyledLayer, UpsamplingLayer
-from models.winograd import Winograd
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 4, 4), (3, 5, 7, 8, 20), (2, 8, 6, 68, 64)])

@@ -10,9 +10,9 @@ import torch
 
 from lib.config import CORPORA
 from lib.experiment import open_trained
-from lib.support_sets import LatentSupportSets
+from lib.paths.support_sets import LatentSupportSets
 from models.errors import UserError
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 
 AUTHORS = "ContraCLIP_stylegan2_tiny-W+5-K3-D8-eps0.1_0.2-nonlinear_beta-0.5-contrastive_0.07-expressions3"
 

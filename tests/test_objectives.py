@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.objectives import IDEAS, LOSSES, image_moves, loss, text_targets
-from lib.support_sets import CorpusSupportSets
+from lib.methods.objectives import IDEAS, LOSSES, image_moves, loss, text_targets
+from lib.paths.support_sets import CorpusSupportSets
 
 
 @pytest.mark.parametrize("kind", LOSSES)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.rendering import Results, save_gif, save_jpeg, save_strip, write_html
+from lib.walking.pictures import Results, save_gif, save_jpeg, save_strip, write_html
 
 webdriver = pytest.importorskip("selenium.webdriver")
 

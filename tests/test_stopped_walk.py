@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lib.files import save_tensors, write_json
-from lib.support_sets import LatentSupportSets
+from lib.paths.support_sets import LatentSupportSets
 
 COMMAND = Path(__file__).resolve().parent.parent / "traverse_latent_space.py"
 NUM_CODES, NUM_PATHS = 2, 2
@@ -154,8 +154,8 @@ import torch
 
 from lib.files import save_tensors
 from lib.latent_space import ZSpace
-from lib.support_sets import LatentSupportSets
-from lib.traversal import traverse
+from lib.paths.support_sets import LatentSupportSets
+from lib.walking.traversal import traverse
 
 
 class Waves(torch.nn.Module):

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lib.support_sets import CorpusSupportSets, LatentSupportSets, directions
+from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets, directions
 from models.errors import UserError
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 
 K, N, D = 3, 4, 6
 

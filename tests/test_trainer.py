@@ -9,11 +9,11 @@ import torch
 from torch.nn import functional
 
 from lib.dipoles import encode_dipoles, load_corpus
-from lib.image_features import ImageFeatures
 from lib.latent_space import latent_space
-from lib.objectives import IDEAS, LOSSES
-from lib.support_sets import CorpusSupportSets, LatentSupportSets
-from lib.trainer import draw, generator_for, gradient_cosine, learning_rate, paths_of, step
+from lib.methods.objectives import IDEAS, LOSSES
+from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+from lib.training.frozen import ImageFeatures
+from lib.training.trainer import draw, generator_for, gradient_cosine, learning_rate, paths_of, step
 from models.clip_encoder import load_clip
 from models.load_generator import load_generator
 

@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import rendering, traversal
 from lib.files import save_tensors
 from lib.latent_space import latent_space
-from lib.rendering import to_uint8
-from lib.support_sets import LatentSupportSets
-from lib.synthesis import Synthesiser
-from lib.traversal import frame_count, trace, traverse
+from lib.paths.support_sets import LatentSupportSets
+from lib.walking import pictures, traversal
+from lib.walking.pictures import to_uint8
+from lib.walking.synthesis import Synthesiser
+from lib.walking.traversal import frame_count, trace, traverse
 from models.errors import UserError
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 
 
 @pytest.fixture
@@ -154,12 +154,12 @@ def test_files_are_those_of_one_frame_at_a_time(workers, walk, space, support_se
                 frames = [to_uint8(space.synthesise(code[None]))[0] for code in path]
                 folder, strips = plain / source.name, plain / source.name / "paths_strips"
                 for i, frame in enumerate(frames):
-                    rendering.save_jpeg(frame, folder / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg", None, 90)
-                rendering.save_strip(frames, strips / f"path_{k:03d}_strip.jpg", 3, 32)
-                rendering.save_gif(frames, strips / f"path_{k:03d}.gif", 48, 20)
-            rendering.save_jpeg(frames[2], folder / "original_image.jpg", None, 90)
-    pictures = {name: content for name, content in written.items() if name.endswith((".jpg", ".gif"))}
-    assert pictures == contents(plain)
+                    pictures.save_jpeg(frame, folder / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg", None, 90)
+                pictures.save_strip(frames, strips / f"path_{k:03d}_strip.jpg", 3, 32)
+                pictures.save_gif(frames, strips / f"path_{k:03d}.gif", 48, 20)
+            pictures.save_jpeg(frames[2], folder / "original_image.jpg", None, 90)
+    shown = {name: content for name, content in written.items() if name.endswith((".jpg", ".gif"))}
+    assert shown == contents(plain)
 
 
 @pytest.mark.parametrize("batch_size, traced_codes", [(2, 64), (7, 64), (100, 1)])

@@ -46,7 +46,7 @@ def read_generator(file):
     if not Path(file).is_file():
         raise UserError(f"{file} is missing")
     from models.formats.building import build
-    from models.tensor_files import check_size
+    from models.untrusted.tensor_files import check_size
 
     state, conv_clamp = _read(Path(file))
     check_size(state, file)
@@ -56,7 +56,7 @@ def read_generator(file):
 def _read(file):
     """(state dict in our layout, conv_clamp or None) of a file of any format."""
     from models.formats import genforce, nvidia, rosinality, safetensors
-    from models.tensor_files import load_tensors
+    from models.untrusted.tensor_files import load_tensors
 
     with open(file, "rb") as stream:
         start = stream.read(16)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 
 from models.errors import UserError
-from models.pickles import BrokenPickle, ForbiddenGlobal, Function, load
 from models.stylegan2 import MAPPING_LR_MULTIPLIER
-from models.tensor_files import read_storage, strided
+from models.untrusted.pickles import BrokenPickle, ForbiddenGlobal, Function, load
+from models.untrusted.tensor_files import read_storage, strided
 
 PARAMETERS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels", "mapping_kwargs", "synthesis_kwargs")
 # What the networks are built with, where it is not read off the tensors' shapes, and what ours can do.

@@ -41,8 +41,8 @@ def setting(args, device):
     from lib.config import CLIP_OF
     from lib.dipoles import encode_dipoles, load_corpus
     from lib.latent_space import latent_space
-    from lib.support_sets import CorpusSupportSets, LatentSupportSets
-    from lib.trainer import draw
+    from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+    from lib.training.trainer import draw
     from models.clip_encoder import load_clip
     from models.load_generator import load_generator
     from scripts.bench.networks import random_networks
@@ -82,8 +82,8 @@ def measure(args, space, encoder, corpus, sets, batch, objective, precision="fp3
     """(gradient, median seconds, megabytes) of a step."""
     import torch
 
-    from lib.image_features import ImageFeatures
-    from lib.trainer import step
+    from lib.training.frozen import ImageFeatures
+    from lib.training.trainer import step
 
     device = batch[0].device
     features = ImageFeatures(space, encoder, precision)
@@ -114,7 +114,7 @@ def main(arguments):
 
     import torch
 
-    from lib.trainer import gradient_cosine
+    from lib.training.trainer import gradient_cosine
     from models.stylegan2 import StyleGAN2
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

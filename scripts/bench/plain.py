@@ -8,7 +8,7 @@ over the support sets.
 import torch
 import torch.nn.functional as F
 
-from lib import objectives
+from lib.methods import objectives
 from models.stylegan2 import ACTIVATION_GAIN, LEAKY_SLOPE, StyledLayer, UpsamplingLayer
 
 
@@ -76,7 +76,7 @@ def images_of(generator, codes):
 
 
 def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective):
-    """The loss whose gradient `lib.trainer.step` computes."""
+    """The loss whose gradient `lib.training.trainer.step` computes."""
     z, indices, shifts = batch
     idea, kind, temperature = objective
     codes = space.codes_of(z)

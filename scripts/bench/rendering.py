@@ -4,8 +4,9 @@
     python -m scripts.bench.rendering --setting portraits --pictures all --workers 2 --repeats 3
 
 The plain way walks one code, one path and one sense at a time, makes one frame at a time, keeps a path's frames, and
-writes each picture itself before it goes on, animations with Pillow's own writer. Ours is `lib.traversal.traverse`, the
-whole of what traverse_latent_space.py does between loading and the pages, with the start of its processes. Both run in
+writes each picture itself before it goes on, animations with Pillow's own writer. Ours is
+`lib.walking.traversal.traverse`, the whole of what traverse_latent_space.py does between loading and the pages, with
+the start of its processes. Both run in
 one process in turn, into fresh folders, on the same codes, random paths and generator; the table has the medians, and
 the command fails where their pictures differ. "Busy" is the time within the generator over the whole time.
 
@@ -75,7 +76,7 @@ def build(setting, device):
     import torch
 
     from lib.latent_space import latent_space
-    from lib.support_sets import LatentSupportSets
+    from lib.paths.support_sets import LatentSupportSets
     from models.load_generator import load_generator
     from scripts.bench.networks import random_generator
 
@@ -118,21 +119,21 @@ def walk_plainly(space, support_sets, code, k, settings):
 def traverse_plainly(space, support_sets, sources, results, settings):
     import torch
 
-    from lib import rendering
-    from lib.pool import read_code
+    from lib.walking import pictures
+    from lib.walking.pools import read_code
 
     with torch.no_grad():
         for source in sources:
             code = read_code(source, space)
             for k in range(support_sets.num_paths):
                 path = walk_plainly(space, support_sets, code, k, settings)
-                frames = [rendering.to_uint8(space.synthesise(code))[0] for code in path]
+                frames = [pictures.to_uint8(space.synthesise(code))[0] for code in path]
                 images, strips = (results / source.name / name for name in ("paths_images", "paths_strips"))
                 for i, frame in enumerate(frames):
-                    rendering.save_jpeg(frame, images / f"path_{k:03d}" / f"{i:06d}.jpg")
+                    pictures.save_jpeg(frame, images / f"path_{k:03d}" / f"{i:06d}.jpg")
                 if settings["strip"]:
                     file = strips / f"path_{k:03d}_strip.jpg"
-                    rendering.save_strip(frames, file, settings["strip_number"], settings["strip_height"])
+                    pictures.save_strip(frames, file, settings["strip_number"], settings["strip_height"])
                 if settings["gif"]:
                     save_gif_plainly(frames, strips / f"path_{k:03d}.gif", settings)
 
@@ -170,9 +171,9 @@ def check_same(plain, ours):
 
 def measure(setting, pictures, args, device):
     """The table's row of one setting."""
-    from lib.encoding import default_workers
-    from lib.synthesis import default_batch_size
-    from lib.traversal import traverse
+    from lib.walking.encoding import default_workers
+    from lib.walking.synthesis import default_batch_size
+    from lib.walking.traversal import traverse
 
     space, support_sets = build(setting, device)
     num_codes, num_paths, steps = SETTINGS[setting]

@@ -60,7 +60,7 @@ def growth(begin, threads):
 def support_sets_alone(paths, dipoles, dimension, threads):
     import torch
 
-    from lib.support_sets import LatentSupportSets
+    from lib.paths.support_sets import LatentSupportSets
 
     def begin():
         generator = torch.Generator().manual_seed(0)
@@ -83,10 +83,10 @@ def whole_step(networks, batch_size, micro_batch_size, threads):
     """networks: "portraits", or the resolution of a generator of the published widths."""
     import torch
 
-    from lib import trainer
-    from lib.image_features import ImageFeatures
     from lib.latent_space import latent_space
-    from lib.support_sets import CorpusSupportSets, LatentSupportSets
+    from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+    from lib.training import trainer
+    from lib.training.frozen import ImageFeatures
     from models.clip_encoder import load_clip
     from models.load_generator import load_generator
     from scripts.bench.networks import random_networks

@@ -4,7 +4,7 @@
     python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
 
 Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
-0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.trainer.step`; Adam follows either.
+0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.training.trainer.step`; Adam follows either.
 Both run in one process in turn, on the same batch; the table has the medians, and the command fails where the two
 disagree on the support sets' gradient. Peak memory is of a fresh process for each.
 
@@ -46,10 +46,10 @@ class Bench:
     def __init__(self, gan, resolution, batch_size, device, threads):
         import torch
 
-        from lib.image_features import ImageFeatures
         from lib.latent_space import latent_space
-        from lib.support_sets import CorpusSupportSets, LatentSupportSets
-        from lib.trainer import draw
+        from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+        from lib.training.frozen import ImageFeatures
+        from lib.training.trainer import draw
         from scripts.bench.networks import random_networks
 
         if threads:
@@ -71,7 +71,7 @@ class Bench:
 
     def step(self, kind):
         """One whole iteration -> the support sets' gradient."""
-        from lib import trainer
+        from lib.training import trainer
         from scripts.bench import plain
 
         networks = [self.space.generator, self.clip_encoder]
@@ -100,7 +100,7 @@ class Bench:
 
     def check(self):
         """Cosine of the two gradients. The plain one comes first: neither step moves the sets so far as to matter."""
-        from lib.trainer import gradient_cosine
+        from lib.training.trainer import gradient_cosine
 
         return gradient_cosine(self.step("plain"), self.step("ours"))
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib.command_line import run
 from lib.files import read_json
-from lib.rendering import save_gif
+from lib.walking.pictures import save_gif
 from models.errors import UserError
 from scripts.portraits.measure import samples, write_sheet
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lib.command_line import run
-from lib.rendering import to_uint8
+from lib.walking.pictures import to_uint8
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
 from scripts.portraits import scorer, train_clip, world

@@ -13,10 +13,10 @@ import torch
 from lib.command_line import run
 from lib.experiment import open_trained
 from lib.latent_space import latent_space
-from lib.support_sets import LatentSupportSets
-from lib.traversal import trace
+from lib.paths.support_sets import LatentSupportSets
+from lib.walking.traversal import trace
 from models.load_generator import load_generator
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 from scripts.portraits.captions import POLES
 from scripts.portraits.renderer import FACTORS
 from scripts.portraits.scorer import load_scorer

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lib.command_line import run
 from lib.files import save_tensors
 from models.registry import PRETRAINED
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import world
 from scripts.portraits.renderer import FACTORS
 

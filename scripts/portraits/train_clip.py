@@ -32,7 +32,7 @@ from lib.command_line import run
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
 from models.clip_encoder import DEVIATION, MEAN, clip, load_clip
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
 
 EMBED_DIM = 128

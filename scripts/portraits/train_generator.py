@@ -25,7 +25,7 @@ from models.errors import UserError
 from models.load_generator import load_generator
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import scorer, world
 
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels

@@ -8,7 +8,7 @@ can, keeps its input and its outcome and nothing else, and gives gradients to th
 import torch
 import torch.nn.functional as F
 
-from models.winograd import TILE, Winograd
+from models.frozen.winograd import TILE, Winograd
 
 NUMBERS_AT_A_TIME = 1 << 18  # 1 MB: what several operations in turn leave in the cache
 LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # a side; with fewer, transforming costs more than it saves (measured)

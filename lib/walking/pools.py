@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 
-from lib import rendering
 from lib.config import LATENT_CODES
 from lib.files import check_generator, differences, read_json, save_tensors, write_json
+from lib.walking import pictures
 from models.errors import UserError
 from models.stylegan2 import StyleGAN2
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 
 FREE_SETTINGS = {"cuda", "ops", "verbose", "batch_size"}  # may differ when a pool is written on
 
@@ -91,7 +91,7 @@ def write_codes(directory, batch, image_name, synthesise):
         shutil.rmtree(partial, ignore_errors=True)
         for name, code in codes.items():
             save_tensors(code, partial / name)
-        rendering.save_jpeg(frame, partial / image_name)
+        pictures.save_jpeg(frame, partial / image_name)
         partial.rename(target)
 
 

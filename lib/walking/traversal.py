@@ -18,10 +18,10 @@ from itertools import groupby, islice
 
 import torch
 
-from lib.encoding import Encoders, PathFiles
 from lib.files import read_json, replacing, save_tensors, write_json
-from lib.pool import read_code
-from lib.synthesis import Synthesiser, default_batch_size
+from lib.walking.encoding import Encoders, PathFiles
+from lib.walking.pools import read_code
+from lib.walking.synthesis import Synthesiser, default_batch_size
 from models.errors import UserError
 
 # Codes are traced together up to these, so that memory does not grow with their number.

@@ -12,11 +12,11 @@ import zipfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from lib.archives import Refused, find_experiments, find_named, folder_files, plain_files, unpack
-from lib.assets import Source
 from lib.config import ROOT
-from lib.fetching import Fetcher, FetchError, WrongHash, discard, expected_size, is_address, part_of
-from lib.hashes import Record, copy_hashing
+from lib.downloading.archives import Refused, find_experiments, find_named, folder_files, plain_files, unpack
+from lib.downloading.assets import Source
+from lib.downloading.fetching import Fetcher, FetchError, WrongHash, discard, expected_size, is_address, part_of
+from lib.downloading.hashes import Record, copy_hashing
 from models.errors import UserError
 from models.files import sha256 as sha256_of
 from models.formats import TORCH_MAGIC

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from lib.config import ROOT
-from lib.fetching import is_address
+from lib.downloading.fetching import is_address
 from lib.files import read_json
 from models.errors import UserError
 
-ASSETS = ROOT / "lib" / "assets.json"
+ASSETS = Path(__file__).with_name("assets.json")
 
 
 @dataclass(frozen=True)

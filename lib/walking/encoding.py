@@ -20,11 +20,20 @@ from pathlib import Path
 
 from PIL import Image
 
-from lib import rendering
 from lib.files import replacing
+from lib.walking.pictures import (
+    GIF_TRAILER,
+    gif_image,
+    join_gif,
+    join_strip,
+    save_jpeg,
+    strip_cell,
+    strip_indices,
+    there_and_back,
+)
 from models.errors import UserError
 
-ENDS = {".jpg": b"\xff\xd9", ".gif": rendering.GIF_TRAILER, ".png": b"IEND\xaeB`\x82"}
+ENDS = {".jpg": b"\xff\xd9", ".gif": GIF_TRAILER, ".png": b"IEND\xaeB`\x82"}
 # A job is as many frames as make handing them over cheap, and as few as keep all processes busy.
 JOB_FRAMES, JOB_BYTES = 8, 2**20
 
@@ -77,7 +86,7 @@ class PathFiles:
         return self.pictures["gif"] and not sound(self.gif)
 
     def _strip_indices(self):
-        return rendering.strip_indices(self.count, self.pictures["strip_number"])
+        return strip_indices(self.count, self.pictures["strip_number"])
 
     def lacking(self):
         """The frames that are needed, since a file that is made of them alone is not there: a set of indices."""
@@ -99,22 +108,22 @@ class PathFiles:
         cells = self._strip_indices() if self._lacks_strip() else []
         for i, frame in zip(indices, frames):
             if not sound(self.image(i)):
-                rendering.save_jpeg(frame, self.image(i), pictures["img_size"], pictures["img_quality"])
+                save_jpeg(frame, self.image(i), pictures["img_size"], pictures["img_quality"])
             if i in cells and not sound(self.cell(i)):
                 with replacing(self.cell(i), durable=False) as file:
-                    rendering.strip_cell(frame, pictures["strip_height"]).save(file, "PNG", compress_level=0)
+                    strip_cell(frame, pictures["strip_height"]).save(file, "PNG", compress_level=0)
             if gif and not sound(self.gif_image(i)):
                 with replacing(self.gif_image(i), durable=False) as file:
-                    file.write(rendering.gif_image(frame, pictures["gif_height"], pictures["gif_fps"]))
+                    file.write(gif_image(frame, pictures["gif_height"], pictures["gif_fps"]))
 
     def join(self):
         """Write the strip and the animation of what `write` has left, and remove that."""
         if self._lacks_strip():
             shown = self._strip_indices()
-            rendering.join_strip((Image.open(self.cell(i)) for i in shown), len(shown), self.strip)
+            join_strip((Image.open(self.cell(i)) for i in shown), len(shown), self.strip)
         if self._lacks_gif():
-            order = rendering.there_and_back(range(self.count))
-            rendering.join_gif((self.gif_image(i).read_bytes() for i in order), self.gif)
+            order = there_and_back(range(self.count))
+            join_gif((self.gif_image(i).read_bytes() for i in order), self.gif)
         shutil.rmtree(self.parts, ignore_errors=True)
 
 

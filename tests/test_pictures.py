@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lib import rendering
-from lib.rendering import (
+from lib.walking import pictures
+from lib.walking.pictures import (
     Results,
     gif_image,
     join_gif,
@@ -172,8 +172,8 @@ def test_an_interrupted_write_leaves_what_was_there(write, before, frames, tmp_p
 
 def test_markdown_has_a_table_per_path(tmp_path):
     facts = results(dipoles=[("a happy face.", "a sad face."), ("day", "night")])
-    rendering.write_markdown(facts, tmp_path / "results.md")
-    rendering.write_strips_markdown(facts, tmp_path / "results_strips.md")
+    pictures.write_markdown(facts, tmp_path / "results.md")
+    pictures.write_strips_markdown(facts, tmp_path / "results_strips.md")
     animations, strips = ((tmp_path / name).read_text("utf-8") for name in ("results.md", "results_strips.md"))
     for page in (animations, strips):
         assert "# exp\\_1\n" in page and "## a sad face. → a happy face.\n" in page and "## night → day\n" in page
@@ -184,22 +184,22 @@ def test_markdown_has_a_table_per_path(tmp_path):
 
 def test_markdown_does_not_link_to_what_was_not_made(tmp_path):
     facts = results(gifs=False, strip_frames=0)
-    rendering.write_markdown(facts, tmp_path / "results.md")
-    rendering.write_strips_markdown(facts, tmp_path / "results_strips.md")
+    pictures.write_markdown(facts, tmp_path / "results.md")
+    pictures.write_strips_markdown(facts, tmp_path / "results_strips.md")
     for page in tmp_path.iterdir():
         assert "paths_strips" not in page.read_text("utf-8")
 
 
 def test_sentences_are_text_in_markdown(tmp_path):
     hostile = "<script>x</script> a|b *c* _d_ [e](f) `g` & Größe\n# 寒い"
-    rendering.write_markdown(results(dipoles=[(hostile, "plain")]), tmp_path / "results.md")
+    pictures.write_markdown(results(dipoles=[(hostile, "plain")]), tmp_path / "results.md")
     heading = r"## plain → &lt;script&gt;x&lt;/script&gt; a\|b \*c\* \_d\_ \[e\](f) \`g\` &amp; Größe \# 寒い"
     assert heading in (tmp_path / "results.md").read_text("utf-8").splitlines()
 
 
 def test_sentences_are_text_in_html(tmp_path):
     hostile = "<script>x</script> \"quoted\" 'n' & Größe"
-    rendering.write_html(results(dipoles=[(hostile, "plain")], experiment="<b>", pool="<i>"), tmp_path / "index.html")
+    pictures.write_html(results(dipoles=[(hostile, "plain")], experiment="<b>", pool="<i>"), tmp_path / "index.html")
     page = (tmp_path / "index.html").read_text("utf-8")
     assert "<script>x" not in page and "<b>" not in page and "<i>" not in page and '"quoted"' not in page
     assert "&lt;script&gt;x&lt;/script&gt; &quot;quoted&quot; &#x27;n&#x27; &amp; Größe" in page
@@ -214,4 +214,4 @@ def test_sentences_are_text_in_html(tmp_path):
     ("same words", "same words", ("same", "words", "words", "")),
 ])
 def test_where_sentences_differ(first, second, parts):
-    assert rendering._contrast(first, second) == parts
+    assert pictures._contrast(first, second) == parts

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from models.errors import UserError
-from models.pickles import BrokenPickle, ForbiddenGlobal, Function, load
+from models.untrusted.pickles import BrokenPickle, ForbiddenGlobal, Function, load
 
 # Tensors may share their storage, or repeat it by strides of 0: together they may be this much larger than their file.
 MOST_SHARED = 256 << 20  # bytes

@@ -12,13 +12,14 @@ import math
 import torch
 from tqdm import tqdm
 
-from lib import distributed, objectives
+from lib import distributed
 from lib.files import save_tensors, write_json
-from lib.image_features import ImageFeatures
 from lib.latent_space import jung_radius
-from lib.support_sets import LatentSupportSets
+from lib.methods import objectives
+from lib.paths.support_sets import LatentSupportSets
+from lib.training.frozen import ImageFeatures
 from models.errors import UserError
-from models.tensor_files import load_tensors
+from models.untrusted.tensor_files import load_tensors
 
 CHECKPOINT_KEYS = {"iteration", "support_sets", "optimizer", "stats", "losses"}
 SUFFICIENT_COSINE = 0.999  # of a gradient to float32's

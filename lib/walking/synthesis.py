@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.rendering import to_uint8
+from lib.walking.pictures import to_uint8
 from models.errors import UserError
 
 # What fits, from StyleGAN2 of the published widths: measured at 256 px, and in proportion to the side at any other.

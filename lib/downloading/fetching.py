@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from lib.downloading.hashes import CHUNK
 from lib.files import write_json
-from lib.hashes import CHUNK
 
 WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
 TRIES = 3  # in a row that bring nothing new

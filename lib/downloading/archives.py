@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 
-from lib.hashes import copy_hashing
+from lib.downloading.hashes import copy_hashing
 
 EXPERIMENT_HAS = "args.json"
 
