@@ -3,7 +3,9 @@
 import argparse
 import sys
 
-from lib.command_line import Formatter, number, positive_float, run
+from lib.arguments import number, positive_float
+from lib.command_line import Formatter, run
+from lib.settings import Range
 
 EXAMPLE = """
 examples:
@@ -30,7 +32,7 @@ def parser():
                    help="lay everything out there instead (default: models/ here, experiments/ where you are)")
     p.add_argument("--timeout", type=positive_float, default=30.0, metavar="SECONDS",
                    help="how long a server may be silent")
-    p.add_argument("--pause", type=number(float, 0), default=2.0, metavar="SECONDS",
+    p.add_argument("--pause", type=number(float, Range(low=0)), default=2.0, metavar="SECONDS",
                    help="before a second try; three times that before the third")
     p.add_argument("--assets", metavar="FILE", help="another list of what there is than lib/downloading/assets.json")
     return p

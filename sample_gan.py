@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from lib import distributed
-from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, number, positive_int, run, seed
+from lib.arguments import number, positive_int, seed
+from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
+from lib.settings import SHARE, PoolSettings
 from models.errors import UserError
-from models.registry import GENERATORS, generator_kind
+from models.registry import GENERATORS, family_of
 
 NUM_SAMPLES = 4
 EXAMPLE = """
@@ -24,7 +26,7 @@ def parser():
                    help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
     p.add_argument("--stylegan-space", default="Z", choices=("Z", "W"),
                    help="StyleGAN2: which code the image is named after; Z, W and W+ are written")
-    p.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
+    p.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W; 1 is none")
     p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"codes (default: {NUM_SAMPLES})")
     p.add_argument("--seed", type=seed, default=0, help="the codes follow from it")
@@ -38,8 +40,9 @@ def parser():
 
 def check(args):
     """Refuse what contradicts itself, before anything is loaded."""
-    if generator_kind(args.gan) == "ProgGAN" and (args.stylegan_space != "Z" or args.truncation != 1):
-        raise UserError(f"{args.gan} is a ProgGAN: it has no --stylegan-space but Z, and no --truncation")
+    family = family_of(args.gan)
+    if family:
+        family.check(args.gan, args.stylegan_space, args.truncation)
     if args.from_codes is None:
         args.num_samples = args.num_samples or NUM_SAMPLES
     elif args.num_samples is not None or args.truncation != 1 or args.seed != 0 or args.stylegan_space != "Z":
@@ -60,11 +63,11 @@ def main(arguments):
     from models.load_generator import generator_file, generator_name, load_generator
 
     generator = load_generator(args.gan, distributed.join(choose_device(args.cuda, args.ops)))
-    args.gan_sha256 = sha256(generator_file(args.gan))
     sources, suffix = from_file(args, generator) if args.from_codes else drawn(args, generator)
     name = generator_name(args.gan)
     directory = LATENT_CODES / name / f"{name}-{suffix}"
-    distributed.from_first(lambda: pools.open_for_writing(directory, vars(args)))
+    settings = PoolSettings.of(vars(args) | {"gan_sha256": sha256(generator_file(args.gan))})
+    distributed.from_first(lambda: pools.open_for_writing(directory, settings))
     image_name = f"image_{args.stylegan_space.lower()}.jpg"
     batch_size = args.batch_size or default_batch_size(generator)
     synthesise = Synthesiser(lambda codes: generator(codes.to(pools.device_of(generator))), batch_size)
@@ -98,10 +101,10 @@ def drawn(args, generator):
 def from_file(args, generator):
     """The codes of --from-codes, as `pools.write_codes` takes them, and what the pool's name ends in."""
     from lib.walking import pools
-    from models.stylegan2 import StyleGAN2
 
-    if not isinstance(generator, StyleGAN2):
-        raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a ProgGAN, which has neither")
+    if "W+" not in generator.family.spaces:
+        raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a {generator.family.name}, which has "
+                        "neither: give a StyleGAN2")
     codes = pools.read_w_plus(args.from_codes, generator)
     args.stylegan_space, args.num_samples = "W", len(codes)
     args.codes_sha1 = pools.code_hash(codes)  # for args.json: another tensor under this name makes another pool

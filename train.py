@@ -1,24 +1,18 @@
 """Learn one path in a GAN's latent space for each pair of contrasting sentences (ContraCLIP)."""
 
+import argparse
 import sys
 from contextlib import nullcontext
+from dataclasses import fields, replace
 
 from lib import distributed
-from lib.command_line import (
-    Formatter,
-    Parser,
-    StopRequest,
-    add_device_arguments,
-    choose_device,
-    number,
-    positive_float,
-    positive_int,
-    run,
-    seed,
-)
-from lib.config import CLIP_OF, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
+from lib.arguments import number, positive_float, positive_int, seed
+from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
+from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
+from lib.methods import METHODS, find_method
+from lib.settings import SHARE, Range
 from models.errors import UserError
-from models.registry import GENERATORS, generator_kind
+from models.registry import GENERATORS, family_of
 
 EXAMPLE = """
 example, on the embedded portraits:
@@ -32,56 +26,44 @@ the last checkpoint. Ctrl-C writes one first.
 
 
 def parser():
-    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    # What is not given is not in the namespace: each method has defaults of its own.
+    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False,
+               argument_default=argparse.SUPPRESS)
+    p.add_argument("--method", choices=METHODS, default="contraclip", help="how paths are found")
 
     g = p.add_argument_group("generator")
-    g.add_argument("--gan", required=True, help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
+    g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
     g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
                    help="where the paths run; S: style space; ProgGAN: Z")
-    g.add_argument("--stylegan-layer", type=number(int, low=0), metavar="L",
+    g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
-    g.add_argument("--truncation", type=number(float, 0, 1, open_low=True), default=1.0, metavar="PSI",
+    g.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none")
-
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
                    help="StyleGAN2: train on its skip images of R pixels (default: on whole images)")
 
     g = p.add_argument_group("text")
-    g.add_argument("--corpus", required=True,
-                   help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair a "
+    g.add_argument("--corpus",
+                   help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair per "
                         "line (tab or | between)")
-    g.add_argument("--css-beta", "--beta", dest="css_beta", type=number(float, 0.25, 1, open_high=True), default=0.5,
-                   metavar="BETA",
-                   help="kernel of a pole at the other pole, in [0.25, 1): larger is more linear")
-    idea = g.add_mutually_exclusive_group()
-    idea.add_argument("--linear", action="store_true", help="the text points along the difference of the poles")
-    idea.add_argument("--styleclip", action="store_true", help="the text points at the pole itself")
     g.add_argument("--clip-model", metavar="CLIP",
                    help="a name of CLIP's, a file, or a model of open_clip's, such as SigLIP, as "
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
                         f"(default: {DEFAULT_CLIP}; the portraits bring their own)")
 
-    g = p.add_argument_group("paths")
-    g.add_argument("--num-latent-support-dipoles", type=positive_int, default=32, metavar="N",
-                   help="dipoles a path")
-    g.add_argument("--lss-beta", type=number(float, 0, 1, open_low=True, open_high=True), default=0.1, metavar="BETA",
-                   help="kernel of a latent support vector at its antipode when training begins, in (0, 1)")
-    g.add_argument("--min-shift-magnitude", type=positive_float, default=0.25, metavar="EPS",
-                   help="shortest shift, in units of the latent space")
-    g.add_argument("--max-shift-magnitude", type=positive_float, default=0.45, metavar="EPS", help="longest shift")
+    for name in METHODS:
+        find_method(name).add_arguments(p)
 
     g = p.add_argument_group("training")
-    g.add_argument("--loss", default="cossim", choices=("cossim", "contrastive"), help="how moves are compared")
-    g.add_argument("--temperature", type=positive_float, default=1.0, help="of the contrastive loss")
-    g.add_argument("--lr", type=positive_float, default=1e-3, help="learning rate, a tenth after 90%% of the run")
-    g.add_argument("--batch-size", type=positive_int, default=32, metavar="B", help="images an iteration")
-    g.add_argument("--max-iter", type=positive_int, default=10_000, metavar="I", help="iterations")
+    g.add_argument("--lr", type=positive_float, help="learning rate, a tenth after 90%% of the run (default: 0.001)")
+    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images per iteration (default: 32)")
+    g.add_argument("--max-iter", type=positive_int, metavar="I", help="iterations (default: 10000)")
     g.add_argument("--seed", type=seed, default=0, help="everything that is drawn follows from it")
 
     g = p.add_argument_group("experiment")
     g.add_argument("--exp-id", default="", metavar="ID", help="suffix of the experiment's name")
-    g.add_argument("--log-freq", type=positive_int, default=10, metavar="I", help="iterations an entry of stats.json")
-    g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations a checkpoint")
+    g.add_argument("--log-freq", type=positive_int, default=10, metavar="I", help="iterations per entry of stats.json")
+    g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations per checkpoint")
     g = add_device_arguments(p)
     g.add_argument("--micro-batch-size", type=positive_int, metavar="M",
                    help="images at a time: the same gradient in the memory of M images, for up to half more time")
@@ -92,52 +74,67 @@ def parser():
     return p
 
 
-def check(args):
-    """Refuse what contradicts itself, before anything is loaded; fill in what follows from the rest."""
-    if args.min_shift_magnitude > args.max_shift_magnitude:
-        raise UserError(
-            f"--min-shift-magnitude {args.min_shift_magnitude} is above "
-            f"--max-shift-magnitude {args.max_shift_magnitude}"
-        )
-    if generator_kind(args.gan) == "ProgGAN" and (args.stylegan_space != "Z" or args.truncation != 1):
-        raise UserError(f"{args.gan} is a ProgGAN: it has no --stylegan-space but Z, and no --truncation")
-    if args.stylegan_layer is not None and args.stylegan_space not in ("W+", "S"):
+def parse(arguments):
+    """The flags that are given, and those with a default of their own."""
+    commands = parser()
+    args = commands.parse_args(arguments)
+    required = ["gan"] + ["corpus"] * find_method(args.method).reads_corpus
+    lacking = [f"--{name}" for name in required if name not in args]
+    if lacking:
+        commands.error(f"the following arguments are required: {', '.join(lacking)}")
+    return args
+
+
+def settings_of(args):
+    """The settings of a new run with these flags. Raises UserError where they contradict each other."""
+    method = find_method(args.method)
+    values = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP)} | method.DEFAULTS | vars(args)
+    unused = sorted(vars(args).keys() - {one.name for one in fields(method.Settings)})
+    if unused:
+        raise UserError(f"--{unused[0].replace('_', '-')} has no use with --method={args.method}: leave it out")
+    settings = method.Settings.of(values)
+    if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
         raise UserError("--stylegan-layer goes with --stylegan-space=W+ or S")
-    if args.exp_id and not all(character.isalnum() or character in "._+-" for character in args.exp_id):
-        raise UserError(f"--exp-id {args.exp_id!r}: use letters, digits, and . _ + - only")
-    if args.clip_model is None:
-        args.clip_model = CLIP_OF.get(args.gan, DEFAULT_CLIP)
+    if not all(character.isalnum() or character in "._+-" for character in settings.exp_id):
+        raise UserError(f"--exp-id {settings.exp_id!r}: use letters, digits, and . _ + - only")
+    method.check(settings)
+    return settings
 
 
 def main(arguments):
-    args = parser().parse_args(arguments)
-    check(args)
+    settings = settings_of(parse(arguments))
+    family = family_of(settings.gan)
+    if family:
+        family.check(settings.gan, settings.stylegan_space, settings.truncation)
 
-    from lib.config import COMPLETE
-    from lib.dipoles import corpus_name, load_corpus
-    from lib.experiment import Experiment, experiment_name
+    from lib.experiment import Experiment, begun_with
     from lib.latent_space import latent_space, limit_resolution
+    from lib.trained import read_settings
     from models.files import sha256
-    from models.load_generator import generator_file, generator_name, load_generator
+    from models.load_generator import generator_file, load_generator
 
-    if args.batch_size < distributed.world_size():
-        raise UserError(f"--batch-size {args.batch_size} leaves some of {distributed.world_size()} processes without "
-                        "an image: raise it, or start fewer")
-    dipoles = load_corpus(args.corpus)
-    device = distributed.join(choose_device(args.cuda, args.ops))
-    generator = load_generator(args.gan, device)
-    space = latent_space(generator, args.stylegan_space, args.stylegan_layer, args.truncation)
-    if args.synthesis_resolution is not None:
-        limit_resolution(space, args.synthesis_resolution)
-    args.stylegan_layer, args.gan_sha256 = space.layer, sha256(generator_file(args.gan))
-    name = experiment_name(args, len(dipoles), generator_name(args.gan), corpus_name(args.corpus))
-    experiment = distributed.from_first(lambda: Experiment(name, vars(args), dipoles))
+    device = distributed.join(choose_device(settings.cuda, settings.ops))
+    # The same command again goes on with what it began with, whatever the flags' defaults have become since.
+    begun = distributed.from_first(lambda: begun_with(arguments))
+    settings = distributed.from_first(lambda: read_settings(begun)) if begun else settings
+    if settings.batch_size < distributed.world_size():
+        raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
+                        "without an image: raise it, or start fewer")
+    method = find_method(settings.method)
+    labels = method.find_labels(settings)
+    generator = load_generator(settings.gan, device)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    if settings.synthesis_resolution is not None:
+        limit_resolution(space, settings.synthesis_resolution)
+    settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
+    name = begun.name if begun else experiment_name(settings, len(labels))
+    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, method.weights))
     if distributed.from_first(lambda: experiment.complete):
         if distributed.is_first():
             print(f"{COMPLETE / name} is complete")
         distributed.leave()
         return
-    finished, stop = train(args, experiment, space, dipoles, device)
+    finished, stop = train(experiment, space, labels, device)
     distributed.leave()
     if not distributed.is_first():
         sys.exit(0 if finished else stop.exit_code)
@@ -148,55 +145,31 @@ def main(arguments):
         sys.exit(stop.exit_code)
 
 
-def train(args, experiment, space, dipoles, device):
-    """Load the rest, then train. Nothing is written before all of it has loaded."""
-    from lib.dipoles import encode_dipoles
-    from lib.experiment import idea
-    from lib.paths.support_sets import CorpusSupportSets
-    from lib.training import trainer
-    from lib.training.frozen import ImageFeatures
-    from models.clip_encoder import load_clip
+def experiment_name(settings, num_paths):
+    """The name of a run's directory."""
+    from lib.dipoles import corpus_name
+    from models.load_generator import generator_name
 
-    clip_encoder = load_clip(args.clip_model, device)
-    experiment.establish(clip_embed_dim=clip_encoder.embed_dim)
-    corpus_support_sets = CorpusSupportSets(encode_dipoles(dipoles, clip_encoder), args.css_beta)
-    objective = idea(args), args.loss, args.temperature
-    shift_range = args.min_shift_magnitude, args.max_shift_magnitude
-    if experiment.settings["precision"] is None:
-        batch = trainer.draw(0, args.batch_size, len(dipoles), space.generator.z_dim, shift_range, args.seed)
-        batch = [tensor.to(device) for tensor in batch]
-        experiment.settings["precision"] = trainer.default_precision(
-            space, clip_encoder, corpus_support_sets, batch, objective, args.micro_batch_size
-        )
-    precision = experiment.settings["precision"]
-    if precision == "tf32" and device.type == "cpu" and distributed.is_first():
+    method, gan = find_method(settings.method), generator_name(settings.gan)
+    corpus = corpus_name(settings.corpus) if method.reads_corpus else None
+    name = method.experiment_name(settings, gan, corpus, num_paths)
+    return f"{name}-{settings.exp_id}" if settings.exp_id else name
+
+
+def train(experiment, space, labels, device):
+    """Load the rest, then train. Nothing is written before all of it has loaded."""
+    from lib.training import trainer
+
+    method = find_method(experiment.settings.method).build(experiment.settings, space, labels, device)
+    experiment.establish(**method.facts())
+    if experiment.settings.precision == "tf32" and device.type == "cpu" and distributed.is_first():
         print("--precision=tf32 is fp32 on the CPU", file=sys.stderr)
     with experiment.claimed() if distributed.is_first() else nullcontext():
-        support_sets = distributed.from_first(
-            lambda: trainer.prepare(
-                experiment, space, args.num_latent_support_dipoles, args.lss_beta, device, args.seed
-            )
-        )
+        trainer.prepare(experiment, method)
         with StopRequest() as stop:
-            finished = trainer.train(
-                experiment,
-                ImageFeatures(space, clip_encoder, precision, args.compile),
-                corpus_support_sets,
-                support_sets.to(device),
-                stop,
-                device,
-                seed=args.seed,
-                objective=objective,
-                shift_range=shift_range,
-                batch_size=args.batch_size,
-                micro_batch_size=args.micro_batch_size,
-                max_iter=args.max_iter,
-                lr=args.lr,
-                log_freq=args.log_freq,
-                ckp_freq=args.ckp_freq,
-            )
+            finished = trainer.train(experiment, method, stop)
         if finished and distributed.is_first():
-            experiment.finish(support_sets)
+            experiment.finish(method.trained.state_dict())
     return finished, stop
 
 

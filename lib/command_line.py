@@ -1,4 +1,4 @@
-"""What the commands share: argument types, how an argument list is read, how a command ends."""
+"""What the commands share: how an argument list is read, how a command ends."""
 
 import argparse
 import os
@@ -19,31 +19,6 @@ def unglue(arguments):
         match = GLUED.match(argument)
         parted += [match[1], *unglue([match[2]])] if match else [argument]
     return parted
-
-
-def number(kind, low=None, high=None, open_low=False, open_high=False):
-    """An argparse type: a finite int or float between the bounds, which an open end leaves out."""
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {'whole ' if kind is int else ''}number") from None
-        below = low is not None and (value < low or (open_low and value == low))
-        above = high is not None and (value > high or (open_high and value == high))
-        if below or above or value != value or value in (float("inf"), float("-inf")):
-            least = "" if low is None else f" {'above' if open_low else 'from'} {low}"
-            most = "" if high is None else f" {'below' if open_high else 'up to'} {high}"
-            raise argparse.ArgumentTypeError(f"{text} is out of range: give a number{least}{most}")
-        return value
-
-    return parse
-
-
-positive_int = number(int, low=1)
-pixels = number(int, low=1, high=8192)
-positive_float = number(float, low=0, open_low=True)
-seed = number(int, low=0, high=2**31 - 1)
 
 
 class Parser(argparse.ArgumentParser):

@@ -26,26 +26,18 @@ def read_json(path):
         raise UserError(f"{path} is not valid JSON: {error}") from None
 
 
-def differences(before, now, ignored=frozenset()):
-    """Where two dicts of settings differ, as "lr is 0.1, was 0.2, .."; empty where they do not."""
-    named = (before.keys() | now.keys()) - ignored
-    differing = sorted(key for key in named if before.get(key) != now.get(key))
-    return ", ".join(f"{key} is {now.get(key)!r}, was {before.get(key)!r}" for key in differing)
-
-
 def check_generator(before, now, directory):
     """Raise UserError where the settings before were of another generator's file than those now.
 
     Files are told apart by their SHA-256, `gan_sha256`, which the authors' experiments and early ones of ours do not
-    state. Returns the settings that need no other comparison.
+    state. Returns the names of the settings that need no other comparison.
     """
-    stated = before.get("gan_sha256")
-    if stated is None:
+    if before.gan_sha256 is None:
         return {"gan_sha256"}
-    if stated != now.get("gan_sha256"):
+    if before.gan_sha256 != now.gan_sha256:
         raise UserError(
             f"{directory} was made with another file of this generator's name (its SHA-256 begins with "
-            f"{str(stated)[:12]}, now with {str(now.get('gan_sha256'))[:12]}): bring that file back, or rename this one"
+            f"{before.gan_sha256[:12]}, now with {str(now.gan_sha256)[:12]}): bring that file back, or rename this one"
         )
     return {"gan_sha256", "gan"}
 

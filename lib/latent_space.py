@@ -15,16 +15,29 @@ import torch
 
 from lib.config import DEFAULT_STYLEGAN_LAYER
 from models.errors import UserError
-from models.stylegan2 import StyleGAN2
 
 JUNG_SAMPLES = 2000
 
 
-class ZSpace:
-    name, layer, resolution = "Z", None, None
+class Space:
+    """What all spaces have. layer: the last layer that paths move, where they do not move all."""
+
+    name = layer = None
+    resolution = None  # pixels per side of the images; None: the generator's
 
     def __init__(self, generator, truncation=1.0):
         self.generator, self.truncation = generator, truncation
+
+    @property
+    def device(self):
+        return next(self.generator.parameters()).device
+
+
+class ZSpace(Space):
+    name = "Z"
+
+    def __init__(self, generator, truncation=1.0):
+        super().__init__(generator, truncation)
         self.dim = generator.z_dim
 
     def codes_of(self, z):
@@ -38,17 +51,15 @@ class ZSpace:
 
     def synthesise(self, codes):
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
-        if isinstance(self.generator, StyleGAN2):
-            codes = self.generator.w_plus(self.generator.mapping(codes), self.truncation)
-        return self.generator(codes, self.resolution)
+        return self.generator.from_z(codes, self.truncation, self.resolution)
 
 
-class WPlusSpace:
-    name, resolution = "W+", None
+class WPlusSpace(Space):
+    name = "W+"
 
     def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
         """Paths move layers 0..`layer`."""
-        self.generator, self.truncation = generator, truncation
+        super().__init__(generator, truncation)
         self.layer, self.moved = layer, layer + 1
         self.dim = self.moved * generator.w_dim
 
@@ -85,17 +96,18 @@ class WSpace(WPlusSpace):
         return codes + offsets[:, None]
 
 
-class StyleSpace:
+class StyleSpace(Space):
     """StyleGAN2's style space: the vectors that scale the channels into each convolution (Wu et al. 2021).
 
     A code holds the styles of all convolutions in order, then those of the RGB layers.
     """
 
-    name, resolution = "S", None
+    name = "S"
 
     def __init__(self, generator, truncation=1.0, layer=DEFAULT_STYLEGAN_LAYER):
         """Paths move the styles of convolutions 0..`layer`."""
-        self.generator, self.truncation, self.layer = generator, truncation, layer
+        super().__init__(generator, truncation)
+        self.layer = layer
         convolutions, rgb_layers = generator.synthesis.style_widths()
         self.widths = convolutions | rgb_layers
         self.dim = sum(list(convolutions.values())[: layer + 1])
@@ -119,32 +131,30 @@ class StyleSpace:
         return self.generator.synthesis(styles, self.resolution)
 
 
-LAYERED = {"W+": WPlusSpace, "S": StyleSpace}  # spaces of which a part moves
+SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}
+LAYERED = {"W+", "S"}  # spaces of which a part moves
 
 
 def latent_space(generator, name="Z", layer=None, truncation=1.0):
     """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer."""
-    if not isinstance(generator, StyleGAN2):
-        if name != "Z" or truncation != 1:
-            raise UserError("a ProgGAN has the space Z only and no truncation: leave --stylegan-space and --truncation")
-        return ZSpace(generator)
+    generator.family.check("this generator", name, truncation)
     if name in LAYERED:
         # The last layer of W+ drives no convolution, only an RGB layer, which S leaves alone.
         last = generator.num_layers - (1 if name == "W+" else 2)
         layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
         if layer > last:
             raise UserError(f"--stylegan-layer is {layer}, and this generator's layers in {name} are 0 to {last}")
-        return LAYERED[name](generator, truncation, layer)
-    return {"Z": ZSpace, "W": WSpace}[name](generator, truncation)
+        return SPACES[name](generator, truncation, layer)
+    return SPACES[name](generator, truncation)
 
 
 def limit_resolution(space, resolution):
     """Let a space stop the synthesis at `resolution` pixels from now on, with the image that its skip connections have
     summed by then. Raises UserError where the generator has no such image, or where its paths move layers beyond it."""
-    generator = space.generator
-    if not isinstance(generator, StyleGAN2):
-        raise UserError("--synthesis-resolution goes with StyleGAN2, which sums its image over the resolutions")
-    sizes = [4 << i for i in range(generator.synthesis.num_blocks)]
+    sizes = space.generator.image_sizes
+    if len(sizes) == 1:
+        raise UserError("--synthesis-resolution goes with StyleGAN2, which sums its image over the resolutions: leave "
+                        f"it out with a {space.generator.family.name}")
     if resolution not in sizes:
         raise UserError(f"--synthesis-resolution is {resolution}, and this generator has {', '.join(map(str, sizes))}")
     used = 2 * sizes.index(resolution) + (0 if space.name == "S" else 1)
@@ -161,8 +171,8 @@ def jung_radius_of(positions):
 
 
 @torch.no_grad()
-def jung_radius(space, device, seed):
+def jung_radius(space, seed):
     """The Jung radius of JUNG_SAMPLES sampled codes."""
     generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(JUNG_SAMPLES, space.generator.z_dim, generator=generator).to(device)
+    z = torch.randn(JUNG_SAMPLES, space.generator.z_dim, generator=generator).to(space.device)
     return jung_radius_of(space.positions(space.codes_of(z)))

@@ -25,10 +25,10 @@ def mismatch(generator, name):
     """In words, what a generator is and what the name stands for, where they differ; None where they do not, or where
     no generator goes by that name."""
     weights = GENERATORS.get(name)
-    if weights is None or (type(generator).__name__, generator.resolution) == (weights.kind, weights.resolution):
+    family = generator.family.name
+    if weights is None or (family, generator.resolution) == (weights.family, weights.resolution):
         return None
-    found = f"a {type(generator).__name__} of {generator.resolution} px"
-    return f"{found}, and {name} is a {weights.kind} of {weights.resolution} px"
+    return f"a {family} of {generator.resolution} px, and {name} is a {weights.family} of {weights.resolution} px"
 
 
 def generator_name(name_or_file):

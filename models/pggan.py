@@ -5,6 +5,7 @@ and shapes of the published genforce files.
 """
 
 import math
+import re
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import nn
 
 from models import ops
 from models.frozen import layers as frozen_layers
+from models.registry import FAMILIES
 
 LEAKY_SLOPE = 0.2
 
@@ -49,6 +51,8 @@ class Conv(nn.Module):
 class ProgGAN(nn.Module):
     """ProgGAN generator: z (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
 
+    family = FAMILIES["ProgGAN"]
+
     def __init__(self, z_dim, channels):
         """channels: feature maps at 4, 8, .. pixels, up to the resolution."""
         super().__init__()
@@ -66,10 +70,23 @@ class ProgGAN(nn.Module):
             before = after
 
     @staticmethod
+    def recognises(keys):
+        return any(re.match(r"(layer|output)\d", key) for key in keys)
+
+    @staticmethod
     def settings(shapes):
         """The constructor's arguments, read off a state dict's shapes {key: shape}."""
         blocks = sum(key.startswith("output") and key.endswith(".weight") for key in shapes)
         return shapes["layer0.weight"][1], [shapes[f"layer{2 * i}.weight"][0] for i in range(blocks)]
+
+    @property
+    def image_sizes(self):
+        """Grown, it makes the whole image only."""
+        return [self.resolution]
+
+    def from_z(self, z, psi=1.0, resolution=None):
+        """As `forward`; there is no W to truncate towards, so psi is 1."""
+        return self(z, resolution)
 
     def forward(self, z, resolution=None):
         """A smaller `resolution` gives the image that the network gave before it grew beyond."""

@@ -1,25 +1,66 @@
-"""The generators that go by a name: where their weights lie, and what they must be."""
+"""The families of generators and what each has; the generators that go by a name, and where their weights lie."""
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+
+from models.errors import UserError
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
 @dataclass(frozen=True)
+class Family:
+    """What all generators of one architecture have. Their module has a class of the family's name, with
+
+        family          this entry
+        z_dim, resolution
+        num_layers, w_dim, mapping, w_plus, styles      where it has W, W+ and S
+        image_sizes     the sides at which its synthesis can stop, smallest first
+        recognises(keys), settings(shapes)              of a state dict, to build it from
+    """
+
+    name: str
+    module: str
+    spaces: tuple[str, ...]  # latent spaces, Z first
+    truncates: bool  # towards the mean of W
+    conditional: bool = False  # whether an image has a class besides its code
+
+    def network(self):
+        return getattr(import_module(self.module), self.name)
+
+    def check(self, gan, space, truncation):
+        """Raise UserError where this family has no such space or truncation. gan: what the user calls the generator."""
+        if space not in self.spaces:
+            raise UserError(f"{gan} is a {self.name}, which has no space {space}: use --stylegan-space="
+                            f"{' or '.join(self.spaces)}")
+        if truncation != 1 and not self.truncates:
+            raise UserError(f"{gan} is a {self.name}, which has no truncation: leave out --truncation")
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("StyleGAN2", "models.stylegan2", ("Z", "W", "W+", "S"), truncates=True),
+        Family("ProgGAN", "models.pggan", ("Z",), truncates=False),
+    )
+}
+
+
+@dataclass(frozen=True)
 class Weights:
     file: Path
-    kind: str  # "StyleGAN2" or "ProgGAN"
+    family: str
     resolution: int  # pixels a side
     fetched_by: str | None = None  # the command; None: part of the repository
 
     @classmethod
-    def genforce(cls, name, kind, resolution):
-        return cls(PRETRAINED / "genforce" / f"{name}.pth", kind, resolution, f"python download.py --only {name}")
+    def genforce(cls, name, family, resolution):
+        return cls(PRETRAINED / "genforce" / f"{name}.pth", family, resolution, f"python download.py --only {name}")
 
     @classmethod
-    def portraits(cls, name, kind):
-        return cls(PRETRAINED / "portraits" / f"{name}.pth", kind, 64)
+    def portraits(cls, name, family):
+        return cls(PRETRAINED / "portraits" / f"{name}.pth", family, 64)
 
 
 GENERATORS = {
@@ -39,6 +80,6 @@ GENERATORS = {
 CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
 
 
-def generator_kind(name):
-    """The kind of a generator by its name, without reading its weights; None for a file."""
-    return GENERATORS[name].kind if name in GENERATORS else None
+def family_of(name):
+    """The family of a generator by its name, without reading its weights; None for a file."""
+    return FAMILIES[GENERATORS[name].family] if name in GENERATORS else None

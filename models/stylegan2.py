@@ -15,6 +15,7 @@ from torch import nn
 
 from models import ops
 from models.frozen import layers as frozen_layers
+from models.registry import FAMILIES
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
@@ -228,6 +229,9 @@ class Synthesis(nn.Module):
 class StyleGAN2(nn.Module):
     """StyleGAN2 generator. Latent codes: z (B, z_dim), w (B, w_dim), w+ (B, num_layers, w_dim), or styles."""
 
+    family = FAMILIES["StyleGAN2"]
+    conv_clamp = None
+
     def __init__(self, mapping_widths, channels, conv_clamp=None):
         """mapping_widths: [z_dim, ..., w_dim]; channels: feature maps at 4, 8, .. pixels, up to the resolution.
 
@@ -246,6 +250,10 @@ class StyleGAN2(nn.Module):
                 module.conv_clamp = conv_clamp
 
     @staticmethod
+    def recognises(keys):
+        return any(key.startswith("synthesis.") for key in keys)
+
+    @staticmethod
     def settings(shapes):
         """The constructor's arguments, read off a state dict's shapes {key: shape}."""
         depth = sum(key.startswith("mapping.dense") and key.endswith(".weight") for key in shapes)
@@ -253,12 +261,21 @@ class StyleGAN2(nn.Module):
         blocks = sum(key.startswith("synthesis.output") and key.endswith("style.bias") for key in shapes)
         return widths, [shapes[f"synthesis.layer{2 * i}.weight"][0] for i in range(blocks)]
 
+    @property
+    def image_sizes(self):
+        """Pixels per side of the images that the skip connections sum, the last of which is the whole image."""
+        return [4 << i for i in range(self.synthesis.num_blocks)]
+
     def w_plus(self, w, psi=1.0):
         """w (B, w_dim) -> truncated, the same on every layer: (B, num_layers, w_dim)."""
         return self.truncation(w, psi)[:, None].expand(-1, self.num_layers, -1)
 
     def styles(self, w_plus):
         return self.synthesis.styles(w_plus)
+
+    def from_z(self, z, psi=1.0, resolution=None):
+        """z (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self(self.w_plus(self.mapping(z), psi), resolution)
 
     def forward(self, w_plus, resolution=None):
         """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""

@@ -25,7 +25,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 SERVER = """
 import json, os, runpy, sys, traceback
 sys.path[0] = sys.argv[1]
-import lib.walking.pools, lib.training.trainer, lib.walking.traversal, models.clip_encoder, models.load_generator
+import lib.trained, lib.training.trainer, lib.walking.pools, lib.walking.traversal, models.clip_encoder
 for line in sys.stdin:
     script, arguments, cwd, streams = json.loads(line)
     child = os.fork()

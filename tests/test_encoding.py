@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 
+from lib.settings import WalkSettings
 from lib.walking import pictures
 from lib.walking.encoding import Encoders, PathFiles, sound
 from models.errors import UserError
 
-PICTURES = {"img_size": None, "img_quality": 95, "strip": True, "strip_number": 3, "strip_height": 16, "gif": True,
-            "gif_height": 24, "gif_fps": 20}  # fmt: skip
+PICTURES = WalkSettings(strip=True, strip_number=3, strip_height=16, gif=True, gif_height=24, gif_fps=20)
 
 
 @pytest.fixture

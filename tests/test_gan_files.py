@@ -8,8 +8,8 @@ import nvidia_pickles
 import pytest
 import torch
 
+from lib import trained
 from lib.config import CORPORA
-from lib.experiment import open_trained
 from lib.paths.support_sets import LatentSupportSets
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
@@ -65,31 +65,31 @@ def test_experiment_of_the_authors_is_walked_as_it_is(authors, data, tmp_path, p
 
 
 def test_arguments_that_older_versions_lack_or_name_otherwise(authors):
-    assert open_trained(authors)[0]["stylegan_layer"] == 5
+    assert trained.read_settings(authors).stylegan_layer == 5
     change_args(authors, ["gan", "stylegan_layer"], gan_type="stylegan2_tiny", truncation=None)
-    args, dipoles, _ = open_trained(authors)
-    assert (args["gan"], args["stylegan_space"], args["stylegan_layer"], args["truncation"]) == (
-        "stylegan2_tiny", "W+", None, 1.0
-    )  # fmt: skip
+    settings = trained.read_settings(authors)
+    found = settings.gan, settings.stylegan_space, settings.stylegan_layer, settings.truncation
+    assert found == ("stylegan2_tiny", "W+", None, 1.0)
+    dipoles = trained.read_labels(authors, settings)
     assert [list(poles) for poles in dipoles] == json.loads(CORPORA["expressions3"].read_text())
     change_args(authors, ["stylegan_space"], gan="pggan_celebahq1024", truncation=0.7)
-    args = open_trained(authors)[0]
-    assert (args["stylegan_space"], args["truncation"]) == ("Z", 1.0)
+    settings = trained.read_settings(authors)
+    assert (settings.stylegan_space, settings.truncation) == ("Z", 1.0)
 
 
 def test_own_list_of_dipoles_goes_before_the_corpus(authors):
     dipoles = [["a cat", "a dog"]] * 3
     (authors / "models" / "semantic_dipoles.json").write_text(json.dumps(dipoles))
-    assert open_trained(authors)[1] == [("a cat", "a dog")] * 3
+    assert trained.read_labels(authors, trained.read_settings(authors)) == [("a cat", "a dog")] * 3
 
 
 def test_weights_of_the_last_iteration_where_training_has_not_ended(authors):
     weights = authors / "models" / "latent_support_sets.pt"
     for iteration in (900, 1000, 20):
         shutil.copy(weights, weights.with_name(f"latent_support_sets-{iteration}.pt"))
-    assert open_trained(authors)[2] == weights
+    assert trained.find_weights(authors, weights.name) == weights
     weights.unlink()
-    assert open_trained(authors)[2].name == "latent_support_sets-1000.pt"
+    assert trained.find_weights(authors, weights.name).name == "latent_support_sets-1000.pt"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_weights_of_the_last_iteration_where_training_has_not_ended(authors):
 def test_arguments_that_cannot_be(changed, named, authors):
     change_args(authors, **changed)
     with pytest.raises(UserError, match=named):
-        open_trained(authors)
+        trained.open_experiment(authors)
 
 
 def alternating(state):

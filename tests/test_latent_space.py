@@ -95,7 +95,7 @@ def test_jung_radius_conforms(name, radius, tiny_stylegan2, published, conforms)
 
 @pytest.mark.parametrize("name, scale", [("Z", 1), ("W", 0.5), ("W+", 0.5), ("S", 0.5)])
 def test_jung_radius_scales_with_truncation(name, scale, tiny_stylegan2):
-    full, half = (jung_radius(latent_space(tiny_stylegan2, name, truncation=t), "cpu", seed=3) for t in (1.0, 0.5))
+    full, half = (jung_radius(latent_space(tiny_stylegan2, name, truncation=t), seed=3) for t in (1.0, 0.5))
     assert half == pytest.approx(scale * full, rel=1e-4)
 
 

@@ -66,7 +66,7 @@ def test_pggan_images_conform(tiny_pggan, published, conforms):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_checkpoints_fit(name, data):
     shapes = json.loads((data / "genforce_state_dict_shapes.json").read_text())[name]
-    network = {"StyleGAN2": StyleGAN2, "ProgGAN": ProgGAN}[registry.GENERATORS[name].kind]
+    network = {"StyleGAN2": StyleGAN2, "ProgGAN": ProgGAN}[registry.GENERATORS[name].family]
     with torch.device("meta"):
         generator = network(*network.settings(shapes))
         state = {key: torch.empty(shape) for key, shape in shapes.items()}

@@ -4,6 +4,7 @@ import fnmatch
 import os
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ import train
 import traverse_latent_space
 from lib.config import CORPORA
 from lib.dipoles import load_corpus
-from lib.experiment import experiment_name
 from models.registry import GENERATORS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -35,8 +35,7 @@ def test_every_experiment_is_trained_and_evaluated():
 @pytest.mark.parametrize("name", NAMES)
 def test_script_runs_the_experiment_that_it_is_named_after(name):
     ((command, arguments),) = commands(REPOSITORY / "scripts" / "train" / name, "--seed=7")
-    args = train.parser().parse_args(arguments)
-    train.check(args)
+    args = train.settings_of(train.parser().parse_args(arguments))
     assert command == "train.py" and args.seed == 7
     assert name == f"{args.gan}_{args.corpus}_{args.loss}.sh"
     assert args.gan in GENERATORS and args.corpus in CORPORA
@@ -56,5 +55,5 @@ def test_script_runs_the_experiment_that_it_is_named_after(name):
     assert (sampling.gan, sampling.truncation) == (args.gan, args.truncation)
     assert walking.pool == f"{args.gan}-{sampling.num_samples or sample_gan.NUM_SAMPLES}" and walking.img_size == 128
     assert (walking.eps, walking.shift_steps, walking.shift_leap) == (0.15, 100 if stylegan else 60, 4)
-    trained = experiment_name(args, args.batch_size, args.gan, args.corpus)
+    trained = train.experiment_name(replace(args, stylegan_layer=space[1]), args.batch_size)
     assert fnmatch.fnmatchcase(f"experiments/complete/{trained}", walking.exp)

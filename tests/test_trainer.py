@@ -9,11 +9,14 @@ import torch
 from torch.nn import functional
 
 from lib.dipoles import encode_dipoles, load_corpus
+from lib.draws import draw, generator_for, paths_of
 from lib.latent_space import latent_space
+from lib.methods.contraclip import ContraCLIP, ContraCLIPSettings
 from lib.methods.objectives import IDEAS, LOSSES
 from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
-from lib.training.frozen import ImageFeatures
-from lib.training.trainer import draw, generator_for, gradient_cosine, learning_rate, paths_of, step
+from lib.training.frozen import FrozenHalf
+from lib.training.step import step
+from lib.training.trainer import gradient_cosine
 from models.clip_encoder import load_clip
 from models.load_generator import load_generator
 
@@ -32,8 +35,15 @@ def corpus(clip_encoder):
     return CorpusSupportSets(encode_dipoles(load_corpus("expressions3"), clip_encoder), 0.75)
 
 
-def latent_support_sets(space):
-    return LatentSupportSets.random(3, 4, space.dim, 9.0, 0.5, torch.Generator().manual_seed(0))
+def contraclip(space, encoder, corpus, idea="nonlinear", kind="cossim", batch_size=3):
+    """The method on three dipoles, with support sets that are always the same."""
+    settings = ContraCLIPSettings(gan="", loss=kind, temperature=0.5, linear=idea == "linear",
+                                  styleclip=idea == "styleclip", batch_size=batch_size, min_shift_magnitude=0.5,
+                                  max_shift_magnitude=1.0)  # fmt: skip
+    method = ContraCLIP(settings, space, ["direction 0", "direction 1", "direction 2"])
+    method.clip_encoder, method.text = encoder, corpus
+    method.trained = LatentSupportSets.random(3, 4, space.dim, 9.0, 0.5, torch.Generator().manual_seed(0))
+    return method
 
 
 def test_draw_depends_on_seed_and_iteration_alone():
@@ -90,10 +100,9 @@ def test_latent_codes_are_standard_normal():
 @pytest.mark.parametrize("network, name", [("stylegan2", "W+"), ("stylegan2", "W"), ("stylegan2", "Z"), ("pggan", "Z")])
 def test_gradients_reach_the_support_sets_alone(network, name, idea, kind, clip_encoder, corpus, request):
     space = latent_space(request.getfixturevalue(f"tiny_{network}"), name)
-    sets = latent_support_sets(space)
-    batch = draw(0, 3, 3, space.generator.z_dim, (0.5, 1.0), seed=0)
-    step(ImageFeatures(space, clip_encoder), sets, corpus, batch, (idea, kind, 0.5))
-    for parameter in sets.parameters():
+    method = contraclip(space, clip_encoder, corpus, idea, kind)
+    step(method, method.draw(0))
+    for parameter in method.trained.parameters():
         assert parameter.grad.isfinite().all() and (parameter.grad != 0).any(dim=1).all()
     for frozen in [*space.generator.parameters(), *clip_encoder.parameters()]:
         assert not frozen.requires_grad and frozen.grad is None
@@ -103,13 +112,12 @@ def test_step_compares_the_image_at_the_signed_shift_with_the_pole_it_leads_to(
     tiny_stylegan2, clip_encoder, corpus
 ):
     space = latent_space(tiny_stylegan2, "W+", 5)
-    sets = latent_support_sets(space)
+    method = contraclip(space, clip_encoder, corpus, "styleclip")
     z = drawn(0)[0][:6].reshape(3, 32)
     indices, shifts = torch.tensor([2, 0, 1]), torch.tensor([3.0, -4.0, 5.0])
-    features = ImageFeatures(space, clip_encoder)
-    found = step(features, sets, corpus, (z, indices, shifts), ("styleclip", "cossim", 1.0))
+    found = step(method, (z, indices, shifts))
     codes = tiny_stylegan2.w_plus(tiny_stylegan2.mapping(z)).clone()
-    codes[:, :6] += (shifts[:, None] * sets(codes[:, :6].flatten(1), indices)).view(3, 6, 32)
+    codes[:, :6] += (shifts[:, None] * method.paths(codes[:, :6].flatten(1), indices)).view(3, 6, 32)
     poles = torch.stack([corpus.poles[2, 0], corpus.poles[0, 1], corpus.poles[1, 0]])
     cosines = torch.cosine_similarity(clip_encoder.encode_images(tiny_stylegan2(codes)), poles)
     assert math.isclose(found, 1 - cosines.mean().item(), rel_tol=1e-5)
@@ -117,29 +125,28 @@ def test_step_compares_the_image_at_the_signed_shift_with_the_pole_it_leads_to(
 
 def test_loss_falls(tiny_stylegan2, clip_encoder, corpus):
     space = latent_space(tiny_stylegan2, "W+", 5)
-    features, sets = ImageFeatures(space, clip_encoder), latent_support_sets(space)
-    optimizer = torch.optim.Adam(sets.parameters(), lr=0.01)
+    method = contraclip(space, clip_encoder, corpus, batch_size=6)
+    optimizer = torch.optim.Adam(method.trained.parameters(), lr=0.01)
     losses = []
     for iteration in range(30):
-        batch = draw(iteration, 6, 3, 32, (0.5, 1.0), seed=0)
         optimizer.zero_grad()
-        losses.append(step(features, sets, corpus, batch, ("nonlinear", "cossim", 1.0)))
+        losses.append(step(method, method.draw(iteration)))
         optimizer.step()
     assert sum(losses[-10:]) < sum(losses[:10]) - 1
 
 
 def test_learning_rate_is_a_tenth_in_the_last_tenth():
-    rates = [learning_rate(iteration, 20, 0.5) for iteration in range(20)]
+    method = ContraCLIP(ContraCLIPSettings(gan="", lr=0.5, max_iter=20), None, [])
+    rates = [method.learning_rate(iteration) for iteration in range(20)]
     assert rates == [0.5] * 18 + [0.05] * 2
 
 
-def gradients(space, encoder, corpus, objective, micro_batch_size=None, batch_size=7, precision="fp32"):
-    """(loss, gradient of all support sets as one vector) of one step."""
-    sets = latent_support_sets(space).to(corpus.poles.dtype)
-    z, indices, shifts = draw(0, batch_size, 3, space.generator.z_dim, (0.5, 1.0), seed=0)
-    batch = z.to(corpus.poles.dtype), indices, shifts.to(corpus.poles.dtype)
-    loss = step(ImageFeatures(space, encoder, precision), sets, corpus, batch, objective, micro_batch_size)
-    return loss, torch.cat([parameter.grad.flatten() for parameter in sets.parameters()])
+def gradients(method, micro_batch_size=None, precision="fp32"):
+    """(loss, gradient of all support sets as one vector) of one step, in the precision of the text's features."""
+    method.trained.to(method.text.poles.dtype).zero_grad()
+    batch = [x.to(method.text.poles.dtype) if x.is_floating_point() else x for x in method.draw(0)]
+    loss = step(method, batch, FrozenHalf(method.see, precision), micro_batch_size)
+    return loss, torch.cat([parameter.grad.flatten() for parameter in method.trained.parameters()])
 
 
 class Float64Encoder:
@@ -156,9 +163,9 @@ class Float64Encoder:
 def test_micro_batches_give_the_gradient_of_the_whole_batch(size, idea, kind, tiny_stylegan2):
     space = latent_space(copy.deepcopy(tiny_stylegan2).double(), "W+", 5)
     poles = torch.randn(3, 2, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    arguments = space, Float64Encoder(), CorpusSupportSets(poles, 0.75), (idea, kind, 0.5)
-    loss, whole = gradients(*arguments)
-    loss_in_parts, parts = gradients(*arguments, micro_batch_size=size)
+    method = contraclip(space, Float64Encoder(), CorpusSupportSets(poles, 0.75), idea, kind, batch_size=7)
+    loss, whole = gradients(method)
+    loss_in_parts, parts = gradients(method, micro_batch_size=size)
     assert math.isclose(loss, loss_in_parts, rel_tol=1e-12)
     assert whole.abs().max() > 0 and (parts - whole).abs().max() < 1e-10 * whole.abs().max()
 
@@ -184,10 +191,10 @@ def saved_bytes(step):
 
 
 def test_micro_batches_need_the_memory_of_their_size(tiny_stylegan2, clip_encoder, corpus):
-    arguments = latent_space(tiny_stylegan2, "W+", 5), clip_encoder, corpus, ("nonlinear", "contrastive", 0.5)
-    one = saved_bytes(lambda: gradients(*arguments, batch_size=1))
-    parts = saved_bytes(lambda: gradients(*arguments, micro_batch_size=1))
-    whole = saved_bytes(lambda: gradients(*arguments))
+    given = latent_space(tiny_stylegan2, "W+", 5), clip_encoder, corpus, "nonlinear", "contrastive"
+    one = saved_bytes(lambda: gradients(contraclip(*given, batch_size=1)))
+    parts = saved_bytes(lambda: gradients(contraclip(*given, batch_size=7), micro_batch_size=1))
+    whole = saved_bytes(lambda: gradients(contraclip(*given, batch_size=7)))
     assert parts < 1.05 * one and whole > 4.5 * one
 
 
@@ -196,11 +203,12 @@ def test_precisions_keep_the_direction_of_the_gradient(gan, name):
     """On the embedded portraits. On the CPU tf32 is float32."""
     encoder = load_clip("clip_portraits64")
     corpus = CorpusSupportSets(encode_dipoles(load_corpus("attributes")[:3], encoder), 0.5)
-    arguments = latent_space(load_generator(f"{gan}_portraits64"), name), encoder, corpus, ("linear", "cossim", 1.0)
-    exact = gradients(*arguments, micro_batch_size=4)[1]
+    space = latent_space(load_generator(f"{gan}_portraits64"), name)
+    method = contraclip(space, encoder, corpus, "linear", batch_size=7)
+    exact = gradients(method, micro_batch_size=4)[1].clone()
     cosines = {}
     for precision in ("tf32", "fp16", "bf16"):
-        found = gradients(*arguments, micro_batch_size=4, precision=precision)[1]
+        found = gradients(method, micro_batch_size=4, precision=precision)[1]
         assert found.dtype == torch.float32
         cosines[precision] = gradient_cosine(found, exact)
     assert cosines["tf32"] > 1 - 1e-6 > cosines["fp16"] > 0.99 and cosines["fp16"] > cosines["bf16"] > 0.8
@@ -210,9 +218,9 @@ def test_precisions_keep_the_direction_of_the_gradient(gan, name):
 def test_gradients_beyond_the_range_of_fp16_come_back(factor, tiny_stylegan2, clip_encoder):
     space = latent_space(tiny_stylegan2, "W", 5)
     codes = space.codes_of(drawn(0)[0].view(4, 32)).detach().clone().requires_grad_()
-    features = ImageFeatures(space, clip_encoder, "fp16")
+    frozen = FrozenHalf(contraclip(space, clip_encoder, None).see, "fp16")
     pull = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
-    found, scaled = (features.gradient(features(codes), codes, pull * scale) for scale in (1, factor))
+    found, scaled = (frozen.gradient(frozen(codes, None), codes, [pull * scale]) for scale in (1, factor))
     assert found.abs().max() > 0
     torch.testing.assert_close(scaled, found * factor, rtol=0.05, atol=0.02 * factor * found.abs().max().item())
 

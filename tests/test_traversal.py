@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ from PIL import Image
 from lib.files import save_tensors
 from lib.latent_space import latent_space
 from lib.paths.support_sets import LatentSupportSets
+from lib.settings import WalkSettings
 from lib.walking import pictures, traversal
 from lib.walking.pictures import to_uint8
 from lib.walking.synthesis import Synthesiser
-from lib.walking.traversal import frame_count, trace, traverse
+from lib.walking.traversal import trace, traverse
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -66,14 +68,13 @@ def test_frames_with_leap_keep_the_start_in_the_middle(steps, leap, expected, sp
     codes = published("traversal")["start_codes"]
     shown = trace(space, support_sets, codes, steps, 0.5, leap)
     assert torch.equal(shown, trace(space, support_sets, codes, steps, 0.5)[:, :, expected])
-    assert shown.shape[2] == frame_count(steps, leap)
+    assert shown.shape[2] == WalkSettings(shift_steps=steps, shift_leap=leap).frames_per_path
 
 
 def test_saved_frames_show_the_saved_codes(space, support_sets, published, tmp_path):
     z = published("stylegan2_tiny")["z"][:1]
     save_tensors(z, tmp_path / "pool" / "code" / "latent_code_z.pt")
-    settings = {"shift_steps": 4, "shift_leap": 2, "eps": 2.0, "img_size": None, "img_quality": 100, "strip": False,
-                "gif": False}  # fmt: skip
+    settings = WalkSettings(shift_steps=4, shift_leap=2, eps=2.0, img_quality=100)
     walked = traverse(space, support_sets, [tmp_path / "pool" / "code"], tmp_path / "results", settings, batch_size=2)
     assert len(list(walked)) == 3
     folder = tmp_path / "results" / "code"
@@ -90,9 +91,8 @@ def test_saved_frames_show_the_saved_codes(space, support_sets, published, tmp_p
     assert np.abs(original - to_uint8(space.synthesise(space.codes_of(z)))[0].astype(int)).mean() < 2
 
 
-SETTINGS = {"shift_steps": 4, "shift_leap": 2, "eps": 2.0, "img_size": None, "img_quality": 90, "w_space": False,
-            "strip": True, "strip_number": 3, "strip_height": 32, "gif": True, "gif_height": 48,
-            "gif_fps": 20}  # fmt: skip
+SETTINGS = WalkSettings(shift_steps=4, shift_leap=2, eps=2.0, img_quality=90, strip=True, strip_number=3,
+                        strip_height=32, gif=True, gif_height=48, gif_fps=20)  # fmt: skip
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def walk(space, support_sets, sources, tmp_path):
 
     def run(name, batch_size=4, workers=0, **changes):
         results = tmp_path / name
-        walked = traverse(space, support_sets, sources, results, SETTINGS | changes, False, batch_size, workers)
+        walked = traverse(space, support_sets, sources, results, replace(SETTINGS, **changes), batch_size, workers)
         assert len(list(walked)) == 3 * len(sources)
         return contents(results)
 
@@ -200,7 +200,7 @@ def test_strips_are_added_from_their_own_frames(walk, images_made):
 
 def test_a_half_made_code_of_other_settings_is_not_used(walk, space, support_sets, sources, tmp_path):
     expected = walk("expected")
-    begun = traverse(space, support_sets, sources, tmp_path / "results", SETTINGS | {"eps": 1.0}, False, 4, 0)
+    begun = traverse(space, support_sets, sources, tmp_path / "results", replace(SETTINGS, eps=1.0), 4, 0)
     next(begun), next(begun)
     begun.close()
     assert (tmp_path / "results" / ".code_0.partial" / "paths_images" / "path_001").is_dir()
@@ -216,7 +216,7 @@ def test_two_processes_do_not_make_the_same_code(walk, tmp_path):
         walk("results")
     os.close(other)
     walk("results")
-    assert json.loads((tmp_path / "results" / "code_0" / "settings.json").read_text()) == SETTINGS
+    assert json.loads((tmp_path / "results" / "code_0" / "settings.json").read_text()) == SETTINGS.to_json()
 
 
 def out_of_memory_above(fitting, calls):

@@ -1,0 +1,14 @@
+"""The methods that learn or find paths: a file each in this room, and an entry each here.
+
+The files name what they need of torch inside their functions, so that a command can list all flags at once.
+"""
+
+from importlib import import_module
+
+METHODS = {"contraclip": "lib.methods.contraclip:ContraCLIP"}
+
+
+def find_method(name):
+    """The class of a method, a `lib.methods.method.Method`, by its name in METHODS."""
+    module, _, attribute = METHODS[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,6 +1,6 @@
-"""The frozen half of a step: latent codes -> images -> CLIP's features, and a gradient's way back.
+"""The frozen half of a step: latent codes -> images -> features, and a gradient's way back.
 
-The precision is that of the two networks. What stands around them, support sets and loss, stays float32.
+The precision is that of the frozen networks. What stands around them, trained weights and loss, stays float32.
 
     fp32    float32
     tf32    float32, with the factors of products rounded to 10 bits of mantissa: NVIDIA GPUs from Ampere on, else fp32
@@ -21,36 +21,34 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FP16_GRADIENT = -3
 
 
-class ImageFeatures:
-    """Encodes codes of `space`, a `lib.latent_space` one, by way of their images."""
+class FrozenHalf:
+    """A method's `see`, in a precision, compiled or not."""
 
-    def __init__(self, space, clip_encoder, precision="fp32", compiled=False):
-        self.space, self.clip_encoder, self.precision = space, clip_encoder, precision
-        self._encode = _compiled(self._networks) if compiled else self._networks
+    def __init__(self, see, precision="fp32", compiled=False):
+        self.precision = precision
+        self._see = _compiled(see) if compiled else see
 
-    def _networks(self, codes):
-        return self.clip_encoder.encode_images(self.space.synthesise(codes))
-
-    def __call__(self, codes):
-        """Codes as `space` has them -> features (B, E) of their dtype, whatever the precision."""
+    def __call__(self, codes, batch):
+        """Codes (B, ...) -> a tuple of features (B, ...) of their dtype, whatever the precision."""
         dtype = AUTOCAST.get(self.precision)
         with self._products(), torch.autocast(codes.device.type, dtype, enabled=dtype is not None):
-            return self._encode(codes).to(codes.dtype)
+            seen = self._see(codes, batch)
+            return tuple(features.to(codes.dtype) for features in (seen if isinstance(seen, tuple) else (seen,)))
 
-    def gradient(self, features, inputs, gradient):
-        """The gradient of features (B, E), of which inputs (B, ...) are a leaf, along `gradient` (B, E): (B, ...).
+    def gradient(self, features, codes, gradients):
+        """The gradient of features, a tuple of (B, ...), of which codes (B, ...) are a leaf, along `gradients`.
 
-        Row b of the features must depend on row b of the inputs alone: in fp16 each row is scaled by a power of two of
+        Row b of the features must depend on row b of the codes alone: in fp16 each row is scaled by a power of two of
         its own, which depends on nothing but the row, and back again.
         """
         scale = 1.0
         if self.precision == "fp16":
-            exponents = torch.frexp(gradient.abs().amax(dim=1)).exponent
-            scale = torch.ldexp(torch.ones_like(gradient[:, 0]), FP16_GRADIENT - exponents)
-            gradient = gradient * scale[:, None]
+            largest = torch.stack([gradient.abs().flatten(1).amax(dim=1) for gradient in gradients]).amax(dim=0)
+            scale = torch.ldexp(torch.ones_like(largest), FP16_GRADIENT - torch.frexp(largest).exponent)
+            gradients = [gradient * _per_row(scale, gradient) for gradient in gradients]
         with self._products():
-            (found,) = torch.autograd.grad(features, inputs, gradient)
-        return found if self.precision != "fp16" else found / scale.view(-1, *[1] * (found.ndim - 1))
+            (found,) = torch.autograd.grad(features, codes, gradients)
+        return found if self.precision != "fp16" else found / _per_row(scale, found)
 
     @contextmanager
     def _products(self):
@@ -64,21 +62,26 @@ class ImageFeatures:
             matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
+def _per_row(scale, tensor):
+    """Scale (B,) as (B, 1, ..), to multiply a tensor (B, ...)."""
+    return scale.view(-1, *[1] * (tensor.ndim - 1))
+
+
 def _compiled(function):
-    """`function` of a tensor, compiled for each shape that it meets. Where it cannot be compiled, one line says why,
-    and from then on it runs as it is."""
+    """`function`, compiled for each shape that it meets. Where it cannot be compiled, one line says why, and from then
+    on it runs as it is."""
     fast = torch.compile(function, dynamic=False)
 
-    def call(tensor):
+    def call(*arguments):
         nonlocal fast
         if fast is not function:
             try:
-                return fast(tensor)
+                return fast(*arguments)
             except torch._dynamo.exc.TorchDynamoException as error:
                 fast = function
                 if distributed.is_first():
                     reason = str(error).strip().splitlines()[0]
                     print(f"--compile is left out, torch cannot compile here: {reason}", file=sys.stderr)
-        return function(tensor)
+        return function(*arguments)
 
     return call

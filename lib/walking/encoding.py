@@ -21,6 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 from lib.files import replacing
+from lib.settings import WalkSettings
 from lib.walking.pictures import (
     GIF_TRAILER,
     gif_image,
@@ -51,12 +52,12 @@ def sound(file):
 
 @dataclass(frozen=True, eq=False)
 class PathFiles:
-    """The files of path k in a code's directory, made of `count` frames. pictures: the flags that decide on them."""
+    """The files of path k in a code's directory, made of `count` frames. settings: `WalkSettings`."""
 
     directory: Path
     k: int
     count: int
-    pictures: dict
+    settings: WalkSettings
 
     @property
     def strip(self):
@@ -80,13 +81,13 @@ class PathFiles:
         return self.parts / f"{i:06d}.gif"
 
     def _lacks_strip(self):
-        return self.pictures["strip"] and not sound(self.strip)
+        return self.settings.strip and not sound(self.strip)
 
     def _lacks_gif(self):
-        return self.pictures["gif"] and not sound(self.gif)
+        return self.settings.gif and not sound(self.gif)
 
     def _strip_indices(self):
-        return strip_indices(self.count, self.pictures["strip_number"])
+        return strip_indices(self.count, self.settings.strip_number)
 
     def lacking(self):
         """The frames that are needed, since a file that is made of them alone is not there: a set of indices."""
@@ -104,17 +105,17 @@ class PathFiles:
 
     def write(self, indices, frames):
         """Write what is made of each of the frames (n, H, W, 3) uint8 alone, where it is not there."""
-        pictures, gif = self.pictures, self._lacks_gif()
+        settings, gif = self.settings, self._lacks_gif()
         cells = self._strip_indices() if self._lacks_strip() else []
         for i, frame in zip(indices, frames):
             if not sound(self.image(i)):
-                save_jpeg(frame, self.image(i), pictures["img_size"], pictures["img_quality"])
+                save_jpeg(frame, self.image(i), settings.img_size, settings.img_quality)
             if i in cells and not sound(self.cell(i)):
                 with replacing(self.cell(i), durable=False) as file:
-                    strip_cell(frame, pictures["strip_height"]).save(file, "PNG", compress_level=0)
+                    strip_cell(frame, settings.strip_height).save(file, "PNG", compress_level=0)
             if gif and not sound(self.gif_image(i)):
                 with replacing(self.gif_image(i), durable=False) as file:
-                    file.write(gif_image(frame, pictures["gif_height"], pictures["gif_fps"]))
+                    file.write(gif_image(frame, settings.gif_height, settings.gif_fps))
 
     def join(self):
         """Write the strip and the animation of what `write` has left, and remove that."""

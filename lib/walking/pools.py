@@ -17,13 +17,11 @@ from pathlib import Path
 import torch
 
 from lib.config import LATENT_CODES
-from lib.files import check_generator, differences, read_json, save_tensors, write_json
+from lib.files import check_generator, read_json, save_tensors, write_json
+from lib.settings import GeneratorSettings, PoolSettings, read_object
 from lib.walking import pictures
 from models.errors import UserError
-from models.stylegan2 import StyleGAN2
 from models.untrusted.tensor_files import load_tensors
-
-FREE_SETTINGS = {"cuda", "ops", "verbose", "batch_size"}  # may differ when a pool is written on
 
 
 def code_hash(code):
@@ -50,24 +48,22 @@ def read_w_plus(file, generator):
 
 
 def open_for_writing(directory, settings):
-    """Make a pool's directory. Raises UserError where it holds codes that other settings gave."""
+    """Make a pool's directory. settings: `PoolSettings`. Raises UserError where it holds codes that others gave."""
     file = directory / "args.json"
-    if file.is_file():
-        before = read_json(file)
-        if not isinstance(before, dict):
-            raise UserError(f"{file} holds no arguments: remove {directory} to make the pool anew")
-        differing = differences(before, settings, FREE_SETTINGS | check_generator(before, settings, directory))
-        if differing:
-            raise UserError(f"{directory} was made with other arguments ({differing}): repeat those or remove it")
-        settings = before  # which may not say of which file its codes are
-    write_json(settings, file)
+    if not file.is_file():
+        write_json(settings.to_json(), file)
+        return
+    before = PoolSettings.read(read_object(file), file)
+    differing = before.differences(settings, ignored=check_generator(before, settings, directory))
+    if differing:
+        raise UserError(f"{directory} was made with other arguments ({differing}): repeat those or remove it")
 
 
 @torch.no_grad()
 def codes_of_z(generator, z, truncation=1.0):
     """Everything that a pool keeps of one code z (1, z_dim): {file name: tensor}."""
     codes = {"latent_code_z.pt": z}
-    if isinstance(generator, StyleGAN2):
+    if "W+" in generator.family.spaces:
         w_plus = generator.w_plus(generator.mapping(z.to(device_of(generator))), truncation).cpu()
         codes |= {"latent_code_w.pt": w_plus[:, 0].clone(), "latent_code_w+.pt": w_plus.clone()}
     return codes
@@ -107,10 +103,17 @@ def find_pool(name_or_directory, gan, gan_sha256):
     named = LATENT_CODES / gan / name_or_directory
     for directory in (named, Path(name_or_directory)):
         if directory.is_dir():
-            made = read_json(directory / "args.json") if (directory / "args.json").is_file() else {}
-            check_generator(made if isinstance(made, dict) else {}, {"gan_sha256": gan_sha256}, directory)
+            check_generator(_made_with(directory), GeneratorSettings(gan=gan, gan_sha256=gan_sha256), directory)
             return directory
     raise UserError(f"no pool {name_or_directory!r}: {named} is no directory, make it with sample_gan.py --gan={gan}")
+
+
+def _made_with(directory):
+    """What a pool's args.json says of its generator; nothing, where it has none or another program wrote it."""
+    file = directory / "args.json"
+    content = read_json(file) if file.is_file() else None
+    stated = content.get("gan_sha256") if isinstance(content, dict) else None
+    return GeneratorSettings(gan="", gan_sha256=stated if isinstance(stated, str) else None)
 
 
 def code_directories(pool):

@@ -14,11 +14,13 @@ import fcntl
 import os
 import shutil
 import weakref
+from dataclasses import replace
 from itertools import groupby, islice
 
 import torch
 
-from lib.files import read_json, replacing, save_tensors, write_json
+from lib.files import replacing, save_tensors, write_json
+from lib.settings import FRAMES, GIF, STRIP, WalkSettings, read_object
 from lib.walking.encoding import Encoders, PathFiles
 from lib.walking.pools import read_code
 from lib.walking.synthesis import Synthesiser, default_batch_size
@@ -29,60 +31,50 @@ TRACED_CODES, TRACED_BYTES = 64, 2**26
 
 
 @torch.no_grad()
-def trace(space, support_sets, codes, shift_steps, eps, leap=1):
-    """Walk every path from every code, `shift_steps` steps of length `eps` in both senses, as one batch.
+def trace(space, paths, codes, shift_steps, eps, leap=1):
+    """Walk every path from every code, `shift_steps` steps of length `eps` in both directions, as one batch.
 
     codes (B, ...) -> (B, K, frames, ...), the start and every `leap`-th code on either side of it: from the end of
     negative shifts to that of positive ones, with the start in the middle. Each step goes along the direction at the
     code that it starts from.
     """
-    num_codes, num_paths, reach = len(codes), support_sets.num_paths, shift_steps // leap
+    num_codes, num_paths, reach = len(codes), paths.num_paths, shift_steps // leap
     current = codes.repeat_interleave(2 * num_paths, dim=0)
     indices = torch.arange(num_paths).repeat_interleave(2).repeat(num_codes)
     steps = eps * torch.tensor([-1.0, 1.0], device=codes.device).repeat(num_codes * num_paths)[:, None]
-    paths = codes.new_empty(num_codes, num_paths, 2 * reach + 1, *codes.shape[1:])
-    paths[:, :, reach] = codes[:, None]
+    traced = codes.new_empty(num_codes, num_paths, 2 * reach + 1, *codes.shape[1:])
+    traced[:, :, reach] = codes[:, None]
     for step in range(1, reach * leap + 1):
-        current = space.shift(current, steps * support_sets(space.positions(current), indices))
+        current = space.shift(current, steps * paths(space.positions(current), indices))
         if step % leap == 0:
             ends = current.unflatten(0, (num_codes, num_paths, 2))
-            paths[:, :, reach - step // leap] = ends[:, :, 0]
-            paths[:, :, reach + step // leap] = ends[:, :, 1]
-    return paths
-
-
-def frame_count(shift_steps, leap):
-    """How many codes of a traced path are shown: the start, and every `leap`-th on either side of it."""
-    return 2 * (shift_steps // leap) + 1
-
-
-def _extras(settings, *kinds):
-    return {key for key in settings if key.startswith(kinds or ("gif", "strip"))}
-
-
-def _differ(made, settings, keys):
-    return any(made.get(key) != settings[key] for key in keys)
+            traced[:, :, reach - step // leap] = ends[:, :, 0]
+            traced[:, :, reach + step // leap] = ends[:, :, 1]
+    return traced
 
 
 def kept_and_wanted(made, settings):
-    """The settings asked for, and those of the animations and strips that were made of the same frames before."""
-    extras = _extras(settings)
-    if _differ(made, settings, settings.keys() - extras):
+    """The settings asked for, with those of the animations and strips that were made of the same frames before.
+
+    made: `WalkSettings` of what is there, or None.
+    """
+    if made is None or made.part(FRAMES) != settings.part(FRAMES):
         return settings
-    kept = {key: made[key] for key in extras if key in made and not settings[key.split("_")[0]]}
-    return settings | kept
+    kept = {}
+    for kind in (GIF, STRIP):
+        if not getattr(settings, kind):
+            kept |= made.part(kind)
+    return replace(settings, **kept)
 
 
 class CodeResults:
     """All that is made of one code: in a hidden directory, which takes its name and place once all is there."""
 
-    def __init__(self, directory, num_paths, count, settings):
-        """settings: {flag: value} of all that decides what is made, of `count` frames a path."""
+    def __init__(self, directory, num_paths, settings):
+        """settings: `WalkSettings`."""
         self.target, self.partial = directory, directory.with_name(f".{directory.name}.partial")
-        file = self.target / "settings.json"
-        made = read_json(file) if file.is_file() else {}
-        self.made = made if isinstance(made, dict) else {}
-        self.num_paths, self.count = num_paths, count
+        self.made = _settings_in(self.target)
+        self.num_paths, self.count = num_paths, settings.frames_per_path
         self.settings = kept_and_wanted(self.made, settings)
         self.unfinished = num_paths
         self.complete = self.made == self.settings and self._is_whole()
@@ -100,12 +92,11 @@ class CodeResults:
         Raises UserError where another process is at it.
         """
         self._claim()
-        file = self.partial / "settings.json"
-        if not file.is_file() or read_json(file) != self.settings:
+        if _settings_in(self.partial) != self.settings:
             for entry in self.partial.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             self._take_over()
-            write_json(self.settings, file)
+            write_json(self.settings.to_json(), self.partial / "settings.json")
         for stale in self.partial.rglob(".*.partial"):  # left by a process that was killed
             stale.unlink()
         return self._paths(self.partial)
@@ -121,12 +112,12 @@ class CodeResults:
 
     def _take_over(self):
         """What was made of the same frames stays, but for animations or strips that are wanted otherwise."""
-        settings = self.settings
-        if not self.made or _differ(self.made, settings, settings.keys() - _extras(settings)):
+        made, settings = self.made, self.settings
+        if made is None or made.part(FRAMES) != settings.part(FRAMES):
             return
         old = ["settings.json"]
-        old += ["*.gif"] if _differ(self.made, settings, _extras(settings, "gif")) else []
-        old += ["*_strip.jpg"] if _differ(self.made, settings, _extras(settings, "strip")) else []
+        old += ["*.gif"] if made.part(GIF) != settings.part(GIF) else []
+        old += ["*_strip.jpg"] if made.part(STRIP) != settings.part(STRIP) else []
         shutil.copytree(self.target, self.partial, ignore=shutil.ignore_patterns(*old), copy_function=_link,
                         dirs_exist_ok=True)
 
@@ -142,6 +133,14 @@ class CodeResults:
         self.release()
 
 
+def _settings_in(directory):
+    """The `WalkSettings` that a code's directory was made with; None where it does not say so."""
+    file = directory / "settings.json"
+    if not file.is_file():
+        return None
+    return WalkSettings.read(read_object(file), file)
+
+
 def _link(source, target):
     """One file in two places; a copy where the file system knows no such thing. Files here are never written into."""
     try:
@@ -150,18 +149,18 @@ def _link(source, target):
         shutil.copy2(source, target)
 
 
-def traverse(space, support_sets, sources, results, settings, w_space=False, batch_size=None, workers=0):
+def traverse(space, paths, sources, results, settings, batch_size=None, workers=0):
     """Walk all paths from the codes of a pool and write them below `results`; yields after each path of each code.
 
-    sources: the codes' directories. settings: {flag: value} of all that decides what is made. batch_size: images at a
-    time; workers: processes that encode them. A code's directory appears whole or not at all. What is there already is
+    sources: the codes' directories. settings: `WalkSettings`. batch_size: images at a time; workers: processes that
+    encode them. A code's directory appears whole or not at all. What is there already is
     not made again: one that has all of it is left as it is, and one that lacks something gets that, with the
     animations and strips that it had.
 
     Which codes are traced together and which images are made together depends on `sources` and `batch_size`, not on
     what is there already, so that a run that was stopped ends with the same bytes as one that was not.
     """
-    num_paths, count = support_sets.num_paths, frame_count(settings["shift_steps"], settings["shift_leap"])
+    num_paths, count, w_space = paths.num_paths, settings.frames_per_path, settings.w_space
     synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
     if not sources:
         return
@@ -169,28 +168,28 @@ def traverse(space, support_sets, sources, results, settings, w_space=False, bat
     at_once = max(1, min(TRACED_CODES, TRACED_BYTES // code_bytes))
     with Encoders(workers) as encoders:
         for group in _batches(sources, at_once):
-            codes = [CodeResults(results / source.name, num_paths, count, settings) for source in group]
+            codes = [CodeResults(results / source.name, num_paths, settings) for source in group]
             for code in codes:
                 if code.complete:
                     yield from range(num_paths)
             if all(code.complete for code in codes):
                 continue
             starts = torch.cat([read_code(source, space, w_space) for source in group])
-            paths = trace(space, support_sets, starts, settings["shift_steps"], settings["eps"], settings["shift_leap"])
-            yield from _render(codes, paths, synthesise, encoders)
-            del paths  # before the next ones are traced
+            traced = trace(space, paths, starts, settings.shift_steps, settings.eps, settings.shift_leap)
+            yield from _render(codes, traced, synthesise, encoders)
+            del traced  # before the next ones are traced
 
 
-def _render(codes, paths, synthesise, encoders):
-    """Make what the codes lack of the pictures of paths (codes, K, frames, ...); yields after each path."""
-    batch_size, latents, begun = synthesise.batch_size, paths.flatten(0, 2), {}
+def _render(codes, traced, synthesise, encoders):
+    """Make what the codes lack of the pictures of traced paths (codes, K, frames, ...); yields after each path."""
+    batch_size, latents, begun = synthesise.batch_size, traced.flatten(0, 2), {}
 
     def written(most=0):
         for path in encoders.finished(most):
             code = begun.pop(path)
             codes[code].unfinished -= 1
             if not codes[code].unfinished:
-                codes[code].finish(paths[code])
+                codes[code].finish(traced[code])
             yield path
 
     for first, batch in zip(range(0, len(latents), batch_size), _batches(_frames(codes, begun), batch_size)):

@@ -5,8 +5,7 @@ import math
 import torch
 
 from models.errors import UserError
-from models.pggan import ProgGAN
-from models.stylegan2 import StyleGAN2
+from models.registry import FAMILIES
 
 LARGEST = 4096  # pixels
 
@@ -17,7 +16,7 @@ def build(state, conv_clamp, file):
     Raises UserError, naming `file`, where they do not fit one.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    network = StyleGAN2 if any(key.startswith("synthesis.") for key in shapes) else ProgGAN
+    network = _network(shapes, file)
     options = {} if conv_clamp is None else {"conv_clamp": _bound(conv_clamp, network, file)}
     try:
         with torch.device("meta"):
@@ -35,6 +34,16 @@ def build(state, conv_clamp, file):
     return generator
 
 
+def _network(shapes, file):
+    """The class of the first family that recognises the keys."""
+    for family in FAMILIES.values():
+        network = family.network()
+        if network.recognises(shapes):
+            return network
+    first = next(iter(shapes), "no tensors")
+    raise UserError(f"{file} is not a {' or '.join(FAMILIES)}: it has {first[:60]}")
+
+
 def _settings(network, shapes, file):
     *first, channels = network.settings(shapes)
     if 2 << len(channels) > LARGEST:
@@ -48,7 +57,7 @@ def _bound(conv_clamp, network, file):
         bound = float(conv_clamp)
     except (TypeError, ValueError):
         bound = math.nan
-    if network is not StyleGAN2 or not 0 < bound < math.inf:
+    if not hasattr(network, "conv_clamp") or not 0 < bound < math.inf:
         raise UserError(f"{file} is broken: its conv_clamp is {str(conv_clamp)[:40]!r}")
     return bound
 

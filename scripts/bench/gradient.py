@@ -34,18 +34,16 @@ def parse(arguments):
     return p.parse_args(arguments)
 
 
-def setting(args, device):
-    """(space, CLIP encoder, corpus' support sets, latent support sets, batch, objective)"""
+def build(args, device):
+    """The method: ContraCLIP on the generator and CLIP that the arguments name."""
     import torch
 
     from lib.config import CLIP_OF
     from lib.dipoles import encode_dipoles, load_corpus
     from lib.latent_space import latent_space
-    from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
-    from lib.training.trainer import draw
     from models.clip_encoder import load_clip
     from models.load_generator import load_generator
-    from scripts.bench.networks import random_networks
+    from scripts.bench.networks import contraclip, random_networks
 
     if args.gan in ("stylegan2", "pggan"):
         generator, encoder = random_networks(args.gan, args.resolution)
@@ -53,15 +51,11 @@ def setting(args, device):
         features = torch.randn(PATHS, 2, 512)
     else:
         generator, encoder = load_generator(args.gan, device), load_clip(CLIP_OF.get(args.gan, "ViT-B/32"))
-        space = latent_space(generator, "W" if args.gan.startswith("stylegan2") else "Z")
+        space = latent_space(generator, "W" if "W" in generator.family.spaces else "Z")
         features = encode_dipoles(load_corpus("attributes"), encoder)
-    corpus = CorpusSupportSets(features, 0.5).to(device)
     radius = 1.2 * space.dim**0.5  # about that of Z, and of the portraits' W
-    seeded = torch.Generator().manual_seed(0)
-    sets = LatentSupportSets.random(len(features), DIPOLES, space.dim, radius, 0.5, seeded).to(device)
-    batch = draw(0, args.batch_size, len(features), generator.z_dim, (0.4, 0.8), seed=0)
-    batch = [tensor.to(device) for tensor in batch]
-    return space, encoder.to(device), corpus, sets, batch, ("nonlinear", "contrastive", 0.1)
+    return contraclip(space, encoder.to(device), features, DIPOLES, radius, batch_size=args.batch_size,
+                      temperature=0.1, min_shift_magnitude=0.4, max_shift_magnitude=0.8)
 
 
 class Held:
@@ -78,20 +72,21 @@ class Held:
         Held.now -= self.tensor.nbytes
 
 
-def measure(args, space, encoder, corpus, sets, batch, objective, precision="fp32", resolution=None, micro=None):
+def measure(args, method, precision="fp32", resolution=None, micro=None):
     """(gradient, median seconds, megabytes) of a step."""
     import torch
 
-    from lib.training.frozen import ImageFeatures
-    from lib.training.trainer import step
+    from lib.training.frozen import FrozenHalf
+    from lib.training.step import step
 
-    device = batch[0].device
-    features = ImageFeatures(space, encoder, precision)
-    space.resolution, seconds = resolution, []
+    device, sets = method.space.device, method.trained
+    batch = [tensor.to(device) for tensor in method.draw(0)]
+    frozen = FrozenHalf(method.see, precision)
+    method.space.resolution, seconds = resolution, []
     for _ in range(args.repeats + 1):
         sets.zero_grad()
         began = time.perf_counter()
-        step(features, sets, corpus, batch, objective, micro)
+        step(method, batch, frozen, micro)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
@@ -99,12 +94,12 @@ def measure(args, space, encoder, corpus, sets, batch, objective, precision="fp3
     sets.zero_grad()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        step(features, sets, corpus, batch, objective, micro)
+        step(method, batch, frozen, micro)
         most = torch.cuda.max_memory_allocated()
     else:
         Held.now = Held.most = 0
         with torch.autograd.graph.saved_tensors_hooks(Held, lambda held: held.tensor):
-            step(features, sets, corpus, batch, objective, micro)
+            step(method, batch, frozen, micro)
         most = Held.most
     return gradient, median(seconds[1:]), most / 1e6
 
@@ -115,15 +110,14 @@ def main(arguments):
     import torch
 
     from lib.training.trainer import gradient_cosine
-    from models.stylegan2 import StyleGAN2
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if args.threads:
         torch.set_num_threads(args.threads)
-    given = setting(args, device)
-    generator = given[0].generator
+    method = build(args, device)
+    generator = method.space.generator
     precisions = args.precisions or (["tf32"] if device.type == "cuda" else []) + ["bf16", "fp16"]
-    halves = [generator.resolution >> i for i in (1, 2) if isinstance(generator, StyleGAN2)]
+    halves = generator.image_sizes[-3:-1][::-1]
     resolutions = args.synthesis_resolutions if args.synthesis_resolutions is not None else halves
     rows = [("fp32, whole", {})]
     rows += [(f"--precision={name}", {"precision": name}) for name in precisions]
@@ -134,7 +128,7 @@ def main(arguments):
     print("| step | cosine | seconds | time | MB | memory |\n|---|---|---|---|---|---|")
     exact = None
     for name, options in rows:
-        gradient, seconds, megabytes = measure(args, *given, **options)
+        gradient, seconds, megabytes = measure(args, method, **options)
         exact = exact or (gradient, seconds, megabytes)
         print(f"| `{name}` | {gradient_cosine(gradient, exact[0]):.6f} | {seconds:.2f} | {seconds / exact[1]:.2f} | "
               f"{megabytes:.0f} | {megabytes / exact[2]:.2f} |", flush=True)

@@ -1,4 +1,4 @@
-"""Networks of the published shapes with random weights, which the benches run where no published ones are at hand."""
+"""What the benches run: networks of the published shapes with random weights, and ContraCLIP on given networks."""
 
 
 def random_generator(kind, resolution):
@@ -23,3 +23,23 @@ def random_networks(kind, resolution):
     torch.manual_seed(0)
     generator = random_generator(kind, resolution)
     return generator, CLIPEncoder(clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12))
+
+
+def contraclip(space, clip_encoder, text_features, num_dipoles, radius, **settings):
+    """The method `lib.methods.contraclip.ContraCLIP` on these networks, with random support sets.
+
+    text_features (K, 2, E): of the poles of K dipoles. settings: of `ContraCLIPSettings`.
+    """
+    import torch
+
+    from lib.methods.contraclip import ContraCLIP, ContraCLIPSettings
+    from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
+
+    settings = ContraCLIPSettings(gan="", loss="contrastive", **settings)
+    method = ContraCLIP(settings, space, [f"direction {k}" for k in range(len(text_features))])
+    method.clip_encoder = clip_encoder
+    method.text = CorpusSupportSets(text_features, settings.css_beta).to(space.device)
+    seeded = torch.Generator().manual_seed(0)
+    sets = LatentSupportSets.random(len(text_features), num_dipoles, space.dim, radius, 0.5, seeded)
+    method.trained = sets.to(space.device)
+    return method

@@ -76,7 +76,7 @@ def images_of(generator, codes):
 
 
 def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, objective):
-    """The loss whose gradient `lib.training.trainer.step` computes."""
+    """The loss whose gradient `lib.training.step.step` computes."""
     z, indices, shifts = batch
     idea, kind, temperature = objective
     codes = space.codes_of(z)

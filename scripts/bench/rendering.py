@@ -109,8 +109,8 @@ def walk_plainly(space, support_sets, code, k, settings):
     walked = [code]
     for sense in (-1, 1):
         current = code
-        for _ in range(settings["shift_steps"]):
-            step = sense * settings["eps"] * support_sets(space.positions(current), torch.tensor([k]))
+        for _ in range(settings.shift_steps):
+            step = sense * settings.eps * support_sets(space.positions(current), torch.tensor([k]))
             current = space.shift(current, step)
             walked.append(current) if sense == 1 else walked.insert(0, current)
     return walked
@@ -131,17 +131,17 @@ def traverse_plainly(space, support_sets, sources, results, settings):
                 images, strips = (results / source.name / name for name in ("paths_images", "paths_strips"))
                 for i, frame in enumerate(frames):
                     pictures.save_jpeg(frame, images / f"path_{k:03d}" / f"{i:06d}.jpg")
-                if settings["strip"]:
+                if settings.strip:
                     file = strips / f"path_{k:03d}_strip.jpg"
-                    pictures.save_strip(frames, file, settings["strip_number"], settings["strip_height"])
-                if settings["gif"]:
+                    pictures.save_strip(frames, file, settings.strip_number, settings.strip_height)
+                if settings.gif:
                     save_gif_plainly(frames, strips / f"path_{k:03d}.gif", settings)
 
 
 def save_gif_plainly(frames, file, settings):
     from PIL import Image
 
-    size, fps = settings["gif_height"], settings["gif_fps"]
+    size, fps = settings.gif_height, settings.gif_fps
     pictures = [Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS) for frame in frames]
     palettes = [picture.quantize(256, Image.Quantize.FASTOCTREE) for picture in pictures]
     first, *rest = [picture.quantize(palette=palette) for picture, palette in zip(pictures, palettes)]
@@ -171,6 +171,7 @@ def check_same(plain, ours):
 
 def measure(setting, pictures, args, device):
     """The table's row of one setting."""
+    from lib.settings import WalkSettings
     from lib.walking.encoding import default_workers
     from lib.walking.synthesis import default_batch_size
     from lib.walking.traversal import traverse
@@ -178,8 +179,7 @@ def measure(setting, pictures, args, device):
     space, support_sets = build(setting, device)
     num_codes, num_paths, steps = SETTINGS[setting]
     steps = args.steps or steps
-    settings = {"shift_steps": steps, "shift_leap": 1, "eps": EPS, "img_size": None, "img_quality": 95}
-    settings |= PICTURES[pictures]
+    settings = WalkSettings(shift_steps=steps, eps=EPS, **PICTURES[pictures])
     batch_size = args.batch_size or default_batch_size(space.generator)
     workers = default_workers() if args.workers is None else args.workers
     seconds, busy = {"plain": [], "ours": []}, {"plain": [], "ours": []}
@@ -193,7 +193,7 @@ def measure(setting, pictures, args, device):
                 if way == "plain":
                     traverse_plainly(timed, support_sets, sources, results, settings)
                 else:
-                    list(traverse(timed, support_sets, sources, results, settings, False, batch_size, workers))
+                    list(traverse(timed, support_sets, sources, results, settings, batch_size, workers))
                 seconds[way].append(time.perf_counter() - begin)
                 busy[way].append(timed.seconds / seconds[way][-1])
             check_same(folder / f"plain_{repeat}", folder / f"ours_{repeat}")

@@ -84,12 +84,10 @@ def whole_step(networks, batch_size, micro_batch_size, threads):
     import torch
 
     from lib.latent_space import latent_space
-    from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
-    from lib.training import trainer
-    from lib.training.frozen import ImageFeatures
+    from lib.training.step import step as train_step
     from models.clip_encoder import load_clip
     from models.load_generator import load_generator
-    from scripts.bench.networks import random_networks
+    from scripts.bench.networks import contraclip, random_networks
 
     def load():
         if networks == "portraits":
@@ -99,16 +97,15 @@ def whole_step(networks, batch_size, micro_batch_size, threads):
     def begin(loaded=None):
         generator, clip_encoder = loaded or load()
         space = latent_space(generator, "W+")
-        seeded = torch.Generator().manual_seed(0)
-        corpus = CorpusSupportSets(torch.randn(PATHS, 2, clip_encoder.embed_dim, generator=seeded), 0.5)
-        sets = LatentSupportSets.random(PATHS, DIPOLES, space.dim, space.dim**0.5, 0.5, seeded)
-        optimizer = torch.optim.Adam(sets.parameters(), lr=1e-4)
-        features = ImageFeatures(space, clip_encoder)
-        batch = trainer.draw(0, batch_size, PATHS, generator.z_dim, (0.1, 0.2), 0)
+        text_features = torch.randn(PATHS, 2, clip_encoder.embed_dim, generator=torch.Generator().manual_seed(0))
+        method = contraclip(space, clip_encoder, text_features, DIPOLES, space.dim**0.5, batch_size=batch_size,
+                            temperature=0.1, min_shift_magnitude=0.1, max_shift_magnitude=0.2)
+        optimizer = torch.optim.Adam(method.trained.parameters(), lr=1e-4)
+        batch = method.draw(0)
 
         def step():
             optimizer.zero_grad()
-            trainer.step(features, sets, corpus, batch, ("nonlinear", "contrastive", 0.1), micro_batch_size)
+            train_step(method, batch, micro_batch_size=micro_batch_size)
             optimizer.step()
 
         return step

@@ -4,7 +4,7 @@
     python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
 
 Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
-0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.training.trainer.step`; Adam follows either.
+0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.training.step.step`; Adam follows either.
 Both run in one process in turn, on the same batch; the table has the medians, and the command fails where the two
 disagree on the support sets' gradient. Peak memory is of a fresh process for each.
 
@@ -47,10 +47,7 @@ class Bench:
         import torch
 
         from lib.latent_space import latent_space
-        from lib.paths.support_sets import CorpusSupportSets, LatentSupportSets
-        from lib.training.frozen import ImageFeatures
-        from lib.training.trainer import draw
-        from scripts.bench.networks import random_networks
+        from scripts.bench.networks import contraclip, random_networks
 
         if threads:
             torch.set_num_threads(threads)
@@ -58,20 +55,19 @@ class Bench:
         generator, clip_encoder = (network.to(device) for network in random_networks(gan, resolution))
         self.space = latent_space(generator, "W+" if gan == "stylegan2" else "Z")
         self.clip_encoder = clip_encoder
-        self.features = ImageFeatures(self.space, self.clip_encoder, "fp32")
-        self.corpus = CorpusSupportSets(torch.randn(NUM_PATHS, 2, 512).to(device), 0.75)
-        seeded = torch.Generator().manual_seed(0)
-        radius = self.space.dim**0.5
-        sets = LatentSupportSets.random(NUM_PATHS, NUM_DIPOLES, self.space.dim, radius, 0.5, seeded)
-        self.support_sets = sets.to(device)
+        self.method = contraclip(
+            self.space, clip_encoder, torch.randn(NUM_PATHS, 2, 512), NUM_DIPOLES, self.space.dim**0.5,
+            batch_size=batch_size, css_beta=0.75, temperature=OBJECTIVE[2],
+            min_shift_magnitude=SHIFT_RANGE[0], max_shift_magnitude=SHIFT_RANGE[1],
+        )  # fmt: skip
+        self.support_sets = self.method.trained
         self.optimizer = torch.optim.Adam(self.support_sets.parameters(), lr=1e-6)
-        batch = draw(0, batch_size, NUM_PATHS, generator.z_dim, SHIFT_RANGE, 0)
-        self.batch = [tensor.to(device) for tensor in batch]
+        self.batch = [tensor.to(device) for tensor in self.method.draw(0)]
         self.device = device
 
     def step(self, kind):
         """One whole iteration -> the support sets' gradient."""
-        from lib.training import trainer
+        from lib.training.step import step
         from scripts.bench import plain
 
         networks = [self.space.generator, self.clip_encoder]
@@ -79,11 +75,11 @@ class Bench:
             network.requires_grad_(kind == "plain")
             network.zero_grad()
         self.optimizer.zero_grad()
-        rest = self.support_sets, self.corpus, self.batch, OBJECTIVE
         if kind == "plain":
+            rest = self.support_sets, self.method.text, self.batch, OBJECTIVE
             plain.step_loss(self.space, self.clip_encoder, *rest).backward()
         else:
-            trainer.step(self.features, *rest)
+            step(self.method, self.batch)
         self.optimizer.step()
         return self.support_sets.SUPPORT_SETS.grad
 

@@ -11,12 +11,8 @@ import argparse
 import torch
 
 from lib.command_line import run
-from lib.experiment import open_trained
-from lib.latent_space import latent_space
-from lib.paths.support_sets import LatentSupportSets
+from lib.trained import open_experiment
 from lib.walking.traversal import trace
-from models.load_generator import load_generator
-from models.untrusted.tensor_files import load_tensors
 from scripts.portraits.captions import POLES
 from scripts.portraits.renderer import FACTORS
 from scripts.portraits.scorer import load_scorer
@@ -28,12 +24,10 @@ ENOUGH = 0.4  # of a factor's range
 @torch.no_grad()
 def movements(directory, shift_steps, eps, seed=32):
     """The experiment's dipoles, and how far each path moves each factor, averaged over CODES fresh codes: (K, 25)."""
-    trained, dipoles, weights = open_trained(directory)
-    generator, scorer = load_generator(trained["gan"]), load_scorer()
-    space = latent_space(generator, trained["stylegan_space"], trained["stylegan_layer"], trained["truncation"])
-    support_sets = LatentSupportSets.from_state(load_tensors(weights), space.dim, weights)
-    z = torch.randn(CODES, generator.z_dim, generator=torch.Generator().manual_seed(seed))
-    paths = trace(space, support_sets, space.codes_of(z), shift_steps, eps)
+    experiment, scorer = open_experiment(directory), load_scorer()
+    space, dipoles = experiment.space, experiment.labels
+    z = torch.randn(CODES, experiment.generator.z_dim, generator=torch.Generator().manual_seed(seed))
+    paths = trace(space, experiment.paths, space.codes_of(z), shift_steps, eps)
     ends = [scorer(space.synthesise(paths[:, :, end].flatten(0, 1))).clamp(0, 1) for end in (0, -1)]
     return dipoles, (ends[1] - ends[0]).unflatten(0, (CODES, len(dipoles))).mean(dim=0)
 

@@ -1,0 +1,28 @@
+"""Types of command-line arguments."""
+
+import argparse
+
+from lib.settings import COUNT, PIXELS, POSITIVE, SEED, Range
+
+
+def number(kind, within=None):
+    """An argparse type: a finite int or float in a `Range`."""
+    within = within or Range()
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            article = "a whole" if kind is int else "a"
+            raise argparse.ArgumentTypeError(f"{text!r} is not {article} number") from None
+        if value not in within:
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {within}")
+        return value
+
+    return parse
+
+
+positive_int = number(int, COUNT)
+pixels = number(int, PIXELS)
+positive_float = number(float, POSITIVE)
+seed = number(int, SEED)

@@ -1,0 +1,228 @@
+"""What an experiment, a pool and a walk store of how they were made: dataclasses, to and from JSON.
+
+A field's default is what a file means that was written before the field was there. It need not be the default of the
+flag that sets it: flags may change their minds, files may not.
+
+Beside each field stands its use:
+
+    SAME    another value makes another result: must be repeated where work goes on
+    FREE    changes where or how fast something is made, not what: may differ each time
+    KEPT    as SAME, but a command that does not say takes over what was stored
+    FACT    measured or read when the work began, not given by a flag; compared where both sides state it
+
+`named=True`: the setting is part of the experiment's name. A method adds fields of its own by a subclass.
+"""
+
+import math
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+
+from lib.files import read_json
+from models.errors import UserError
+
+SAME, FREE, KEPT, FACT = "same", "free", "kept", "fact"
+SHOWN = 60  # characters of a wrong value in a message
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, without the ends that are open. Infinities and NaN are in no range."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value):
+        try:
+            if not math.isfinite(value):
+                return False
+        except OverflowError:  # a whole number beyond all floats
+            return False
+        above = self.low is None or value > self.low or (value == self.low and not self.open_low)
+        below = self.high is None or value < self.high or (value == self.high and not self.open_high)
+        return above and below
+
+    def __str__(self):
+        parts = []
+        if self.low is not None:
+            parts.append(f"above {self.low}" if self.open_low else f"at least {self.low}")
+        if self.high is not None:
+            parts.append(f"below {self.high}" if self.open_high else f"at most {self.high}")
+        return " and ".join(parts) or "finite"
+
+
+COUNT = Range(low=1)
+POSITIVE = Range(low=0, open_low=True)
+SHARE = Range(low=0, high=1, open_low=True)  # in (0, 1]
+SEED = Range(low=0, high=2**31 - 1)
+PIXELS = Range(low=1, high=8192)
+
+
+def setting(default, within=None, use=SAME, named=False, of=None):
+    """A field. within: a `Range`, or the values that are possible. of: what of a walk's results it decides on."""
+    return field(default=default, metadata={"within": within, "use": use, "named": named, "of": of})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of what is stored."""
+
+    @classmethod
+    def of(cls, values):
+        """From {name: value} of any size, as of parsed flags: what is not a setting is left out."""
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+
+    @classmethod
+    def read(cls, content, file, needed=None):
+        """From the content of a JSON file. Raises UserError, naming the file, at an unknown setting, a wrong type or a
+        value that is not possible.
+
+        needed: where the file is another program's, the only settings whose values must be right; what else cannot be
+        read is left out.
+        """
+        known, types_of, found = {one.name: one for one in fields(cls)}, typing.get_type_hints(cls), {}
+        for key, value in content.items():
+            wrong = _mistake(value, types_of[key], known[key].metadata["within"]) if key in known else "unknown"
+            if not wrong:
+                found[key] = value
+            elif needed is None or key in needed:
+                raise UserError(_unreadable(file, key, value, wrong))
+        lacking = [one.name for one in fields(cls) if one.default is MISSING and one.name not in found]
+        if lacking:
+            raise UserError(f"{file} lacks the setting {lacking[0]!r}: it was damaged, or is not this program's")
+        return cls(**found)
+
+    def to_json(self):
+        """{name: value}, without the facts that are not known."""
+        unknown = self._unknown_facts()
+        return {key: value for key, value in asdict(self).items() if key not in unknown}
+
+    def differences(self, now, ignored=()):
+        """Where settings that must stay the same differ, as "lr is 0.1, was 0.2, .."; empty where they do not."""
+        ignored = {*ignored, *self._named(FREE), *self._unknown_facts(), *now._unknown_facts()}
+        names = sorted(one.name for one in fields(self) if one.name not in ignored)
+        values = ((name, getattr(self, name), getattr(now, name)) for name in names)
+        return ", ".join(f"{name} is {new!r}, was {old!r}" for name, old, new in values if old != new)
+
+    def kept_from(self, before):
+        """These settings, with what this command left open as it was stored before."""
+        open_ones = [name for name in self._named(KEPT) if getattr(self, name) is None]
+        return replace(self, **{name: getattr(before, name) for name in open_ones})
+
+    def _named(self, use):
+        return [one.name for one in fields(self) if one.metadata["use"] == use]
+
+    def _unknown_facts(self):
+        return {name for name in self._named(FACT) if getattr(self, name) is None}
+
+
+def _unreadable(file, key, value, wrong):
+    if wrong == "unknown":
+        return (f"{file} has the unknown setting {str(key)[:SHOWN]!r}: a newer version of this program wrote it, or it "
+                "was edited")
+    return f"{file} has {key} {repr(value)[:SHOWN]}, {wrong}: it was damaged or edited"
+
+
+def _mistake(value, kind, within):
+    """What is wrong with a stored value, or None."""
+    kinds = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if value is None:
+        return None if type(None) in kinds else "which must be given"
+    if not any(_is_a(value, one) for one in kinds):
+        names = " or ".join("none" if one is type(None) else one.__name__ for one in kinds)
+        return f"which is not of the type {names}"
+    if within is not None and value not in within:
+        possible = within if isinstance(within, Range) else f"one of {', '.join(map(str, within))}"
+        return f"which must be {possible}"
+    return None
+
+
+def _is_a(value, kind):
+    if kind is float:
+        return type(value) in (int, float)
+    return type(value) is kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorSettings(Settings):
+    """Which generator, and what is taken from it."""
+
+    gan: str = setting(MISSING)
+    gan_sha256: str | None = setting(None, use=FACT)  # of its file; the authors' and early ones of ours lack it
+    stylegan_space: str = setting("Z", ("Z", "W", "W+", "S"), named=True)
+    truncation: float = setting(1.0, SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(GeneratorSettings):
+    """`args.json` of an experiment: what all methods have."""
+
+    method: str = setting("contraclip")
+    stylegan_layer: int | None = setting(None, Range(low=0), named=True)
+    synthesis_resolution: int | None = setting(None, COUNT)
+    lr: float = setting(1e-3, POSITIVE)
+    batch_size: int = setting(32, COUNT)
+    max_iter: int = setting(10_000, Range(low=0))
+    seed: int = setting(0, SEED)
+    exp_id: str = setting("", named=True)
+    log_freq: int = setting(10, COUNT)
+    ckp_freq: int = setting(1000, COUNT, FREE)
+    cuda: bool = setting(True, use=FREE)
+    ops: str = setting("auto", use=FREE)
+    micro_batch_size: int | None = setting(None, COUNT, FREE)
+    compile: bool = setting(False, use=FREE)
+    precision: str | None = setting(None, ("fp32", "tf32", "bf16", "fp16"), KEPT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSettings(GeneratorSettings):
+    """`args.json` of a pool."""
+
+    num_samples: int | None = setting(None, COUNT)
+    seed: int = setting(0, SEED)
+    from_codes: str | None = setting(None)
+    codes_sha1: str | None = setting(None, use=FACT)  # of that file's codes: others make another pool
+    verbose: bool = setting(False, use=FREE)
+    batch_size: int | None = setting(None, COUNT, FREE)
+    cuda: bool = setting(True, use=FREE)
+    ops: str = setting("auto", use=FREE)
+
+
+FRAMES, GIF, STRIP = "frames", "gif", "strip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WalkSettings(Settings):
+    """`settings.json` of a walked code: all that decides what its pictures show."""
+
+    w_space: bool = setting(False, of=FRAMES)
+    shift_steps: int = setting(16, COUNT, of=FRAMES)
+    eps: float = setting(0.2, POSITIVE, of=FRAMES)
+    shift_leap: int = setting(1, COUNT, of=FRAMES)
+    img_size: int | None = setting(None, PIXELS, of=FRAMES)
+    img_quality: int = setting(95, Range(1, 95), of=FRAMES)
+    gif: bool = setting(False, of=GIF)
+    gif_height: int = setting(256, PIXELS, of=GIF)
+    gif_fps: int = setting(30, Range(1, 50), of=GIF)
+    strip: bool = setting(False, of=STRIP)
+    strip_number: int = setting(9, COUNT, of=STRIP)
+    strip_height: int = setting(256, PIXELS, of=STRIP)
+
+    @property
+    def frames_per_path(self):
+        """The start, and every `shift_leap`-th code on either side of it."""
+        return 2 * (self.shift_steps // self.shift_leap) + 1
+
+    def part(self, kind):
+        """{name: value} of the settings that decide on the frames, the animations or the strips."""
+        return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["of"] == kind}
+
+
+def read_object(file):
+    """The content of a JSON file that holds an object. Raises UserError where it is missing, broken or not one."""
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise UserError(f"{file} does not hold settings: it was damaged, or is not this program's")
+    return content

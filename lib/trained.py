@@ -1,0 +1,134 @@
+"""A trained experiment, opened: for every command that walks paths, and for a notebook.
+
+    experiment = open_experiment("experiments/complete/ContraCLIP_..")
+    codes = experiment.space.codes_of(torch.randn(4, experiment.generator.z_dim))
+    directions = experiment.paths(experiment.space.positions(codes), torch.tensor([0, 0, 0, 0]))
+    images = experiment.space.synthesise(experiment.space.shift(codes, 0.5 * directions))
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lib.config import COMPLETE, CORPORA
+from lib.dipoles import load_corpus
+from lib.experiment import labels_file
+from lib.files import check_generator, read_json
+from lib.latent_space import latent_space
+from lib.methods import METHODS, find_method
+from lib.settings import GeneratorSettings, TrainingSettings, read_object
+from models.errors import UserError
+from models.files import sha256
+from models.load_generator import generator_file, generator_name, load_generator
+from models.registry import GENERATORS, family_of
+from models.untrusted.tensor_files import load_tensors
+
+SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation")  # what the paths' space follows from
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An experiment's generator (frozen), the space of its paths, the paths with their labels, and its settings.
+
+    paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, of which the
+    first is where positive shifts lead, or names.
+    """
+
+    directory: Path
+    generator: Any
+    space: Any
+    paths: Any
+    labels: list
+    settings: TrainingSettings
+
+
+def open_experiment(directory, gan=None, device="cpu"):
+    """Open a trained, or training, experiment of ours or the authors'. gan: its generator's file, if that has moved.
+
+    Raises UserError where it is not an experiment, has no weights yet, or where its generator is another one now.
+    """
+    directory = Path(directory)
+    settings = read_settings(directory)
+    method = find_method(settings.method)
+    labels, weights = read_labels(directory, settings), find_weights(directory, method.weights)
+    gan, gan_sha256 = _generator_of(directory, settings, gan)
+    settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
+    generator = load_generator(gan, device)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    paths = method.load_paths(load_tensors(weights), space, weights)
+    if paths.num_paths != len(labels):
+        raise UserError(f"{weights} has {paths.num_paths} paths, and {len(labels)} labels are stored beside it")
+    return Trained(directory, generator, space, paths, labels, settings)
+
+
+def read_settings(directory):
+    """The settings of an experiment's args.json, as any version of our code or the authors' left them.
+
+    Raises UserError where it is not an experiment's.
+    """
+    file = Path(directory) / "args.json"
+    if not Path(directory).is_dir():
+        raise UserError(f"{directory} is not a directory: --exp is an experiment's, as under {COMPLETE}")
+    content = read_object(file)
+    is_ours = "gan_sha256" in content
+    content = content if is_ours else _from_authors(content, file)
+    name = content.get("method", TrainingSettings.method)
+    if name not in METHODS:
+        raise UserError(f"{file} has method {str(name)[:60]!r}, which must be one of {', '.join(METHODS)}")
+    return find_method(name).Settings.read(content, file, needed=None if is_ours else SPACE)
+
+
+def _from_authors(content, file):
+    """The content of an args.json of the authors', with what older ones lack, or say in another way."""
+    gan = content.get("gan", content.get("gan_type"))
+    if not isinstance(gan, str):
+        raise UserError(f"{file} does not name a generator (gan): it is not an experiment's")
+    content = {key: value for key, value in content.items() if value is not None} | {"gan": gan}
+    family = family_of(gan)
+    if family and len(family.spaces) == 1:  # theirs may say otherwise, and did not heed it
+        content |= {"stylegan_space": family.spaces[0], "truncation": 1.0}
+    return content
+
+
+def read_labels(directory, settings):
+    """The paths' labels, from the experiment's own list, or where it has none, by its corpus' name."""
+    names = directory / "models" / labels_file([""])
+    if names.is_file():
+        labels = read_json(names)
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise UserError(f"{names} is not a list of names: it was damaged or edited")
+        return labels
+    dipoles, corpus = directory / "models" / labels_file([]), getattr(settings, "corpus", None)
+    if not dipoles.is_file() and corpus in CORPORA:
+        return load_corpus(corpus)
+    labels = read_json(dipoles)
+    if not isinstance(labels, list) or not all(_is_dipole(poles) for poles in labels):
+        raise UserError(f"{dipoles} is not a list of pairs of sentences: it was damaged or edited")
+    return [tuple(poles) for poles in labels]
+
+
+def _is_dipole(poles):
+    return isinstance(poles, list) and len(poles) == 2 and all(isinstance(pole, str) for pole in poles)
+
+
+def find_weights(directory, name):
+    """The file of the trained paths; the authors' code also leaves latent_support_sets-<iteration>.pt."""
+    weights = directory / "models" / name
+    if weights.is_file():
+        return weights
+    earlier = sorted(weights.parent.glob(f"{weights.stem}-*.pt"), key=lambda file: (len(file.name), file.name))
+    if not earlier:
+        raise UserError(f"{weights} is missing: the experiment has not ended, run its command.sh again")
+    return earlier[-1]
+
+
+def _generator_of(directory, settings, given):
+    """(name or file, SHA-256) of an experiment's generator, checked to be the one that it was trained on."""
+    gan = given or settings.gan
+    if not given and gan not in GENERATORS and not Path(gan).is_file():
+        raise UserError(f"{gan}, the generator of {directory}, is not there: say where it is now with --gan")
+    if generator_name(gan) != generator_name(settings.gan):
+        raise UserError(f"--gan {gan} is not named as the generator of {directory}, {settings.gan}: name it so")
+    now = GeneratorSettings(gan=str(gan), gan_sha256=sha256(generator_file(gan)))
+    check_generator(settings, now, directory)
+    return now.gan, now.gan_sha256
