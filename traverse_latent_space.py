@@ -78,6 +78,7 @@ def main(arguments):
     from lib.experiment import open_trained
     from lib.files import check_generator
     from lib.latent_space import latent_space
+    from lib.pages.folder import write_pages
     from lib.paths.support_sets import LatentSupportSets
     from lib.walking import pools, traversal
     from lib.walking.encoding import default_workers
@@ -118,35 +119,10 @@ def main(arguments):
     distributed.leave()
     if silent:
         return
-    write_pages(results, args, dipoles, [source.name for source in sources], length)
+    page = write_pages(results, dipoles, [source.name for source in sources])
     if args.verbose:
         print(f"{len(sources)} codes, {support_sets.num_paths} paths in {space.name} of {gan}")
-    print(f"results: {results / 'index.html'}")
-
-
-def write_pages(results, args, dipoles, codes, length):
-    """The Markdown pages and the gallery, beside the codes' directories."""
-    from lib.files import read_json
-    from lib.walking import pictures, traversal
-
-    made = [read_json(results / code / "settings.json") for code in codes]
-    shown = traversal.frame_count(args.shift_steps, args.shift_leap)
-    strips = {min(settings["strip_number"], shown) if settings["strip"] else 0 for settings in made}
-    pages = pictures.Results(
-        experiment=Path(args.exp).resolve().name,
-        pool=results.parent.name,
-        dipoles=dipoles,
-        codes=codes,
-        frames_per_path=shown,
-        start=shown // 2,
-        eps=args.eps * args.shift_leap,
-        total_length=length,
-        gifs=all(settings["gif"] for settings in made),
-        strip_frames=strips.pop() if len(strips) == 1 else 0,
-    )
-    pictures.write_markdown(pages, results / "results.md")
-    pictures.write_strips_markdown(pages, results / "results_strips.md")
-    pictures.write_html(pages, results / "index.html")
+    print(f"results: {page}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.walking.pictures import Results, save_gif, save_jpeg, save_strip, write_html
+from lib.pages.gallery import write_html
+from lib.pages.results import Results
+from lib.walking.pictures import save_gif, save_jpeg, save_strip
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -37,8 +39,8 @@ def build(folder, dipoles=2, codes=3, gifs=True, strip_frames=5):
                 save_gif(frames, folder / name / "paths_strips" / f"path_{k:03d}.gif", 48, 10)
     sentences = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(dipoles)]
     results = Results(experiment="ContraCLIP_stylegan2-W-K2-D128-eps0.1_0.2-nonlinear_beta-0.75-contrastive_0.5-discs",
-                      pool="pool", dipoles=sentences, codes=hashes, frames_per_path=FRAMES, start=START, eps=0.15,
-                      total_length=1.2, gifs=gifs, strip_frames=strip_frames)
+                      pool="pool", labels=sentences, codes=hashes, frames_per_path=FRAMES, eps=0.15, gifs=gifs,
+                      strip_frames=strip_frames)
     write_html(results, folder / "index.html")
     return (folder / "index.html").as_uri()
 
