@@ -14,7 +14,7 @@ HOSTILE = "<script>x</script> \"quoted\" 'n' & {{ 7 * 7 }} {% raw %} Größe"
 
 
 class Content(HTMLParser):
-    """A page's elements, their attributes, and their text."""
+    """A page's elements, their attributes, and the text that a reader sees."""
 
     def __init__(self, page):
         super().__init__()
@@ -26,7 +26,8 @@ class Content(HTMLParser):
         self.attributes += attributes
 
     def handle_data(self, data):
-        self.text += data
+        if self.tags and self.tags[-1] not in ("style", "script"):
+            self.text += data
 
     def values(self, name):
         return [value for key, value in self.attributes if key == name]
@@ -51,6 +52,22 @@ def test_names_and_sentences_are_text(content):
     assert page.values("data-right") == [HOSTILE]
     assert f"Code 1, from “plain” to “{HOSTILE}”" in page.values("aria-label")
     assert "<u>/original_image.jpg" in page.values("href") and '"/original_image.jpg' in page.values("href")
+
+
+def test_a_path_without_sentences_goes_by_its_name(content):
+    page = content(labels=[HOSTILE, "direction 1"])
+    assert page.tags == content(labels=["direction 0", "direction 1"]).tags
+    assert "2 paths ·" in page.text and "sentence" not in page.text
+    assert {"Paths", f"Code 2, along {HOSTILE}"} <= set(page.values("aria-label"))
+    assert not page.values("data-left") and not page.values("data-right")
+    assert page.text.count(HOSTILE) == page.text.count("direction 1") == 2  # the link to it and the heading
+
+
+def test_named_paths_and_dipoles_stand_side_by_side(content):
+    page = content(labels=["direction 0", ("day", "night")])
+    assert page.values("id") == ["path_000", "path_001"] and page.values("data-left") == ["night"]
+    assert "Where a path has two contrasting sentences" in page.text
+    assert "1 semantic dipole ·" in content().text and "negative" not in content().text
 
 
 @pytest.mark.parametrize("first, second, parts", [

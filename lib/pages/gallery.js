@@ -6,8 +6,11 @@ const eps = Number(document.body.dataset.eps);
 const frameFile = (card, i) => `${card.dataset.frames}/${String(i).padStart(6, "0")}.jpg`;
 
 function inWords(section, i) {
-  const steps = Math.abs(i - start), pole = i < start ? section.dataset.left : section.dataset.right;
-  return steps ? `${steps} ${steps === 1 ? "step" : "steps"} towards “${pole}”` : "start image";
+  const steps = Math.abs(i - start);
+  if (!steps) return "start image";
+  const pole = i < start ? section.dataset.left : section.dataset.right;  // none where the path has a single name
+  const where = pole ? `towards “${pole}”` : `in the ${i < start ? "negative" : "positive"} direction`;
+  return `${steps} ${steps === 1 ? "step" : "steps"} ${where}`;
 }
 
 function inShort(i) {
@@ -26,7 +29,7 @@ function show(card, i) {
   card.querySelector("output").textContent = inShort(i);
 }
 
-// Fetches a path's frames when its slider is first touched, the nearest ones first. The list keeps them in memory.
+// Fetches a path's frames when its slider is first touched, nearest first. The list keeps them in memory.
 function preload(card) {
   if (card.preloaded) return;
   const here = Number(card.querySelector("input").value);
@@ -61,9 +64,9 @@ document.addEventListener("click", event => {
   show(event.target.closest(".card"), Math.round(Math.min(Math.max(along, 0), 1) * (frames - 1)));
 });
 
-const nav = document.querySelector("nav");  // none where there is one dipole
+const nav = document.querySelector("nav");  // absent where there is only one path
 
-// Marks the dipole on screen in the navigation, and keeps its entry in sight there.
+// Marks the path on screen in the navigation, and keeps its entry in view there.
 const seen = new IntersectionObserver(entries => {
   for (const {target, isIntersecting} of entries) {
     const link = nav.querySelector(`a[href="#${target.id}"]`);

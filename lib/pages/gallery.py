@@ -42,10 +42,12 @@ def _counted(number, noun):
 
 @dataclass(frozen=True)
 class NamedPath:
-    """A path as the template shows it where one name is all that is known of it."""
+    """A path as the template shows it by a single name."""
 
     id: str
     name: str
+
+    short = "−", "+"
 
     @property
     def extent(self):

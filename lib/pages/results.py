@@ -45,11 +45,13 @@ class Results:
 
     @property
     def how_made(self):
-        """Two sentences, free of markup."""
-        sides = ("{0} steps towards the sentence on the left and {0} towards the one on the right" if not self.named
-                 else "{0} steps of negative shifts on the left and {0} of positive shifts on the right")
-        return (f"Each path has {self.frames_per_path} frames: the start image, {sides.format(self.start)}. One step "
-                f"shifts the latent code by {self.eps:g}; a whole path is {2 * self.start * self.eps:g} long.")
+        """How many frames, and how far apart: two sentences, free of markup."""
+        if self.named:
+            sides = "{0} steps in the negative direction to its left and {0} in the positive direction to its right"
+        else:
+            sides = "{0} steps towards the sentence on the left and {0} towards the one on the right"
+        return (f"Each path has {self.frames_per_path} frames: the start image, {sides.format(self.start)}. Each step "
+                f"shifts the latent code by {self.eps:g}; the whole path has length {2 * self.start * self.eps:g}.")
 
 
 def path_id(k):
