@@ -63,6 +63,7 @@ def main(arguments):
 
     from tqdm import tqdm
 
+    from lib.pages.folder import write_pages
     from lib.trained import open_experiment
     from lib.walking import pools, traversal
     from lib.walking.encoding import default_workers
@@ -88,35 +89,10 @@ def main(arguments):
     distributed.leave()
     if silent:
         return
-    write_pages(results, settings, experiment, [source.name for source in sources], length)
+    page = write_pages(results, experiment.labels, [source.name for source in sources])
     if args.verbose:
         print(f"{len(sources)} codes, {experiment.paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
-    print(f"results: {results / 'index.html'}")
-
-
-def write_pages(results, settings, experiment, codes, length):
-    """The Markdown pages and the gallery, beside the codes' directories."""
-    from lib.files import read_json
-    from lib.walking import pictures
-
-    made = [read_json(results / code / "settings.json") for code in codes]
-    shown = settings.frames_per_path
-    strips = {min(one["strip_number"], shown) if one["strip"] else 0 for one in made}
-    pages = pictures.Results(
-        experiment=experiment.directory.resolve().name,
-        pool=results.parent.name,
-        dipoles=experiment.labels,
-        codes=codes,
-        frames_per_path=shown,
-        start=shown // 2,
-        eps=settings.eps * settings.shift_leap,
-        total_length=length,
-        gifs=all(one["gif"] for one in made),
-        strip_frames=strips.pop() if len(strips) == 1 else 0,
-    )
-    pictures.write_markdown(pages, results / "results.md")
-    pictures.write_strips_markdown(pages, results / "results_strips.md")
-    pictures.write_html(pages, results / "index.html")
+    print(f"results: {page}")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.walking.pictures import Results, save_gif, save_jpeg, save_strip, write_html
+from lib.pages.gallery import write_html
+from lib.pages.results import Results
+from lib.walking.pictures import save_gif, save_jpeg, save_strip
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -17,9 +19,10 @@ FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-u
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 RIGHT, HOME, END = "\ue014", "\ue011", "\ue010"  # WebDriver's key codes
 FRAMES, START = 9, 4
+DIPOLES = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(2)]
 
 
-def build(folder, dipoles=2, codes=3, gifs=True, strip_frames=5):
+def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5):
     """A results folder of synthetic 48 pixel frames: a disc that grows along the path, on a colour of its own."""
     y, x = np.mgrid[-1:1:48j, -1:1:48j]
     hashes = [f"{code + 10:040x}" for code in range(codes)]
@@ -28,17 +31,16 @@ def build(folder, dipoles=2, codes=3, gifs=True, strip_frames=5):
         frames = np.stack([np.where((np.hypot(x, y) < 0.2 + 0.08 * i)[..., None], 240, ground) for i in range(FRAMES)])
         frames = frames.astype(np.uint8)
         save_jpeg(frames[START], folder / name / "original_image.jpg")
-        for k in range(dipoles):
+        for k in range(len(labels)):
             for i, frame in enumerate(frames):
                 save_jpeg(frame, folder / name / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg")
             if strip_frames:
                 save_strip(frames, folder / name / "paths_strips" / f"path_{k:03d}_strip.jpg", strip_frames, 48)
             if gifs:
                 save_gif(frames, folder / name / "paths_strips" / f"path_{k:03d}.gif", 48, 10)
-    sentences = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(dipoles)]
     results = Results(experiment="ContraCLIP_stylegan2-W-K2-D128-eps0.1_0.2-nonlinear_beta-0.75-contrastive_0.5-discs",
-                      pool="pool", dipoles=sentences, codes=hashes, frames_per_path=FRAMES, start=START, eps=0.15,
-                      total_length=1.2, gifs=gifs, strip_frames=strip_frames)
+                      pool="pool", labels=labels, codes=hashes, frames_per_path=FRAMES, eps=0.15, gifs=gifs,
+                      strip_frames=strip_frames)
     write_html(results, folder / "index.html")
     return (folder / "index.html").as_uri()
 
@@ -117,7 +119,7 @@ def test_every_picture_loads_and_nothing_comes_from_a_network(page):
 
 
 def test_pictures_far_below_wait_to_be_reached(browser, tmp_path):
-    address = build(tmp_path, dipoles=3, codes=24)
+    address = build(tmp_path, [*DIPOLES, *DIPOLES], codes=24)
     resize(browser, 375, 700)
     browser.get(address)
     loaded = browser.execute_script("return [...document.images].map(image => image.naturalWidth > 0)")
@@ -172,7 +174,12 @@ def test_every_slider_says_what_it_is(page):
     assert all("a small disc, 'n'" in label and "a <big> disc &" in label for label in labels)
 
 
-@pytest.mark.parametrize("options", [{}, {"codes": 1}, {"dipoles": 1, "gifs": False, "strip_frames": 0}])
+@pytest.mark.parametrize("options", [
+    {},
+    {"codes": 1},
+    {"labels": DIPOLES[:1], "gifs": False, "strip_frames": 0},
+    {"labels": ["direction 0", "a_name_without_a_space_that_is_longer_than_a_phone_is_wide", *DIPOLES[:1]]},
+])
 def test_a_phone_never_scrolls_sideways(browser, tmp_path, options):
     resize(browser, 375, 700)
     browser.get(build(tmp_path, **options))
@@ -182,8 +189,24 @@ def test_a_phone_never_scrolls_sideways(browser, tmp_path, options):
 
 
 def test_what_was_not_made_is_not_shown(browser, tmp_path):
-    browser.get(build(tmp_path, dipoles=1, codes=1, gifs=False, strip_frames=0))
+    browser.get(build(tmp_path, DIPOLES[:1], codes=1, gifs=False, strip_frames=0))
     assert browser.find_elements("css selector", ".animation, .strip, nav, .all") == []
     find(browser, ".card input").send_keys(RIGHT)
     assert shown_frames(browser) == [START + 1]
+    assert complaints(browser) == []
+
+
+def test_a_path_with_a_single_name_says_in_which_direction_it_went(browser, tmp_path):
+    resize(browser, 1280, 900)
+    browser.get(build(tmp_path, ["direction 0", DIPOLES[0]]))
+    slider = find(browser, "#path_000 .card input")
+    assert slider.get_attribute("ariaLabel") == "Code 1, along direction 0"
+    slider.send_keys(RIGHT, RIGHT)
+    assert slider.get_attribute("aria-valuetext") == "2 steps in the positive direction"
+    assert find(browser, "#path_000 .card output").text == "+2 · shift +0.3"
+    find(browser, "#path_000 .all input").send_keys(HOME)
+    assert slider.get_attribute("aria-valuetext") == "4 steps in the negative direction"
+    assert shown_frames(browser, "path_000") == [0] * 3 and shown_frames(browser, "path_001") == [START] * 3
+    assert find(browser, "nav a").text == "direction 0"
+    assert find(browser, "#path_000 h2").text.split("\n") == ["negative", "direction 0", "positive"]
     assert complaints(browser) == []

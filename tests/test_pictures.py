@@ -1,23 +1,11 @@
-"""Frames into JPEG, strips, GIF and Markdown: the pixel rule, sizes, which frames, and what an interruption leaves."""
-
-from dataclasses import replace
+"""Frames into JPEG, strips and GIF: the pixel rule, sizes, which frames, and what an interruption leaves."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lib.walking import pictures
-from lib.walking.pictures import (
-    Results,
-    gif_image,
-    join_gif,
-    save_gif,
-    save_jpeg,
-    save_strip,
-    strip_indices,
-    to_uint8,
-)
+from lib.walking.pictures import gif_image, join_gif, save_gif, save_jpeg, save_strip, strip_indices, to_uint8
 
 
 @pytest.fixture
@@ -26,14 +14,6 @@ def frames():
     y, x = np.mgrid[0:32, 0:32]
     base = np.stack([4 * x + 60, 4 * y + 60, 2 * (x + y) + 60], axis=-1)
     return np.stack([base * (1 - 0.08 * i) for i in range(9)]).astype(np.uint8)
-
-
-def results(**changes):
-    """Two codes' paths for one dipole, but for the `changes`."""
-    facts = Results(experiment="exp_1", pool="pool", dipoles=[("a happy face.", "a sad face.")],
-                    codes=["c0ffee", "decade"], frames_per_path=9, start=4, eps=0.15, total_length=1.2, gifs=True,
-                    strip_frames=5)
-    return replace(facts, **changes)
 
 
 def test_pixels_follow_the_fixed_rule():
@@ -168,50 +148,3 @@ def test_an_interrupted_write_leaves_what_was_there(write, before, frames, tmp_p
     with pytest.raises(KeyboardInterrupt):
         write(frames, target)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
-
-
-def test_markdown_has_a_table_per_path(tmp_path):
-    facts = results(dipoles=[("a happy face.", "a sad face."), ("day", "night")])
-    pictures.write_markdown(facts, tmp_path / "results.md")
-    pictures.write_strips_markdown(facts, tmp_path / "results_strips.md")
-    animations, strips = ((tmp_path / name).read_text("utf-8") for name in ("results.md", "results_strips.md"))
-    for page in (animations, strips):
-        assert "# exp\\_1\n" in page and "## a sad face. → a happy face.\n" in page and "## night → day\n" in page
-        assert page.count("c0ffee/original_image.jpg") == page.count("decade/original_image.jpg") == 2
-    assert 'src="decade/paths_strips/path_001.gif"' in animations and "_strip.jpg" not in animations
-    assert 'src="decade/paths_strips/path_001_strip.jpg"' in strips and ".gif" not in strips
-
-
-def test_markdown_does_not_link_to_what_was_not_made(tmp_path):
-    facts = results(gifs=False, strip_frames=0)
-    pictures.write_markdown(facts, tmp_path / "results.md")
-    pictures.write_strips_markdown(facts, tmp_path / "results_strips.md")
-    for page in tmp_path.iterdir():
-        assert "paths_strips" not in page.read_text("utf-8")
-
-
-def test_sentences_are_text_in_markdown(tmp_path):
-    hostile = "<script>x</script> a|b *c* _d_ [e](f) `g` & Größe\n# 寒い"
-    pictures.write_markdown(results(dipoles=[(hostile, "plain")]), tmp_path / "results.md")
-    heading = r"## plain → &lt;script&gt;x&lt;/script&gt; a\|b \*c\* \_d\_ \[e\](f) \`g\` &amp; Größe \# 寒い"
-    assert heading in (tmp_path / "results.md").read_text("utf-8").splitlines()
-
-
-def test_sentences_are_text_in_html(tmp_path):
-    hostile = "<script>x</script> \"quoted\" 'n' & Größe"
-    pictures.write_html(results(dipoles=[(hostile, "plain")], experiment="<b>", pool="<i>"), tmp_path / "index.html")
-    page = (tmp_path / "index.html").read_text("utf-8")
-    assert "<script>x" not in page and "<b>" not in page and "<i>" not in page and '"quoted"' not in page
-    assert "&lt;script&gt;x&lt;/script&gt; &quot;quoted&quot; &#x27;n&#x27; &amp; Größe" in page
-    assert "<title>&lt;b&gt;</title>" in page
-
-
-@pytest.mark.parametrize("first, second, parts", [
-    ("a face with open eyes.", "a face with closed eyes.", ("a face with", "closed", "open", "eyes.")),
-    ("a face with glasses", "a face", ("a", "face", "face with glasses", "")),
-    ("a happy face", "face", ("", "face", "a happy face", "")),
-    ("day", "night", ("", "night", "day", "")),
-    ("same words", "same words", ("same", "words", "words", "")),
-])
-def test_where_sentences_differ(first, second, parts):
-    assert pictures._contrast(first, second) == parts

@@ -1,0 +1,59 @@
+"""What the pages of one results folder say and link to.
+
+The pages link relatively to what lies beside them:
+
+    <code>/original_image.jpg
+    <code>/paths_images/path_000/000000.jpg ...    the frames, from negative shifts to positive ones
+    <code>/paths_strips/path_000_strip.jpg
+    <code>/paths_strips/path_000.gif
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Results:
+    """The facts that a page is made of.
+
+    A path's label is a pair of sentences or a single name, such as "direction 7". The first sentence of a pair is the
+    pole of positive shifts, so the path's frames 0, 1, ... go from the second sentence to the first.
+    """
+    experiment: str
+    pool: str
+    labels: Sequence[tuple[str, str] | str]  # one per path
+    codes: Sequence[str]   # each code's directory
+    frames_per_path: int   # an odd number
+    eps: float             # shift from one frame to the next
+    gifs: bool             # whether every path has its animation
+    strip_frames: int      # how many frames each strip shows; 0: there are no strips
+
+    @property
+    def start(self):
+        """Index of the frame without a shift, in the middle of its path."""
+        return self.frames_per_path // 2
+
+    @property
+    def named(self):
+        """Whether some path's label is a single name."""
+        return any(isinstance(label, str) for label in self.labels)
+
+    @property
+    def paired(self):
+        """Whether some path's label is a pair of sentences."""
+        return not all(isinstance(label, str) for label in self.labels)
+
+    @property
+    def how_made(self):
+        """How many frames, and how far apart: two sentences, free of markup."""
+        if self.named:
+            sides = "{0} steps in the negative direction to its left and {0} in the positive direction to its right"
+        else:
+            sides = "{0} steps towards the sentence on the left and {0} towards the one on the right"
+        return (f"Each path has {self.frames_per_path} frames: the start image, {sides.format(self.start)}. Each step "
+                f"shifts the latent code by {self.eps:g}; the whole path has length {2 * self.start * self.eps:g}.")
+
+
+def path_id(k):
+    """The name of path k in files and anchors."""
+    return f"path_{k:03d}"
