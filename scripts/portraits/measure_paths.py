@@ -12,14 +12,13 @@ import torch
 
 from lib.command_line import run
 from lib.experiment import open_trained
+from lib.judges.portrait_factors import FACTORS, POLES
+from lib.judges.portraits import load_scorer
 from lib.latent_space import latent_space
 from lib.paths.support_sets import LatentSupportSets
 from lib.walking.traversal import trace
 from models.load_generator import load_generator
 from models.untrusted.tensor_files import load_tensors
-from scripts.portraits.captions import POLES
-from scripts.portraits.renderer import FACTORS
-from scripts.portraits.scorer import load_scorer
 
 CODES = 32
 ENOUGH = 0.4  # of a factor's range
