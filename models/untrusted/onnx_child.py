@@ -16,7 +16,7 @@ PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")  # of its errors' t
 
 
 def limit(memory):
-    """Let this process hold `memory` bytes of its own, and write no files, not even when it crashes."""
+    """Let this process hold `memory` bytes of its own, and write nothing to files, not even when it crashes."""
     for kind, most in ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
