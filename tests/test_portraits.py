@@ -3,18 +3,19 @@
 import pytest
 import torch
 
+from lib.judges.portrait_factors import FACTORS, POLES
+from lib.judges.portraits import load_scorer
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
 from scripts.portraits import scorer, train_clip, world
-from scripts.portraits.captions import POLES
 from scripts.portraits.measure import coverage, ranges, samples
-from scripts.portraits.renderer import FACTORS, render
+from scripts.portraits.renderer import render
 from scripts.portraits.train_generator import Critic, Training, images_of
 
 
 @pytest.fixture(scope="module")
 def factor_scorer():
-    return scorer.load_scorer()
+    return load_scorer()
 
 
 def random_factors(count):

@@ -13,11 +13,12 @@ import torch
 from PIL import Image
 
 from lib.command_line import run
+from lib.judges.portrait_factors import FACTORS
+from lib.judges.portraits import load_scorer
 from lib.walking.pictures import to_uint8
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
 from scripts.portraits import scorer, train_clip, world
-from scripts.portraits.renderer import FACTORS
 from scripts.portraits.train_generator import images_of
 
 GENERATORS = ("stylegan2_portraits64", "pggan_portraits64")
@@ -55,7 +56,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sheet", type=Path, help="write 64 samples of each generator to this PNG, by name")
     args = parser.parse_args(arguments)
-    factor_scorer = scorer.load_scorer()
+    factor_scorer = load_scorer()
     error = scorer.errors(factor_scorer)
     renders = world.to_float(world.draw_pairs(SAMPLES, seed=10)[1])
     asked = ranges(factor_scorer, renders)

@@ -11,11 +11,10 @@ import argparse
 import torch
 
 from lib.command_line import run
+from lib.judges.portrait_factors import FACTORS, POLES
+from lib.judges.portraits import load_scorer
 from lib.trained import open_experiment
 from lib.walking.traversal import trace
-from scripts.portraits.captions import POLES
-from scripts.portraits.renderer import FACTORS
-from scripts.portraits.scorer import load_scorer
 
 CODES = 32
 ENOUGH = 0.4  # of a factor's range

@@ -16,11 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FACTORS = (
-    "skin_tone", "femininity", "age", "hair_amount", "hair_length", "hair_color", "smile", "mouth_open", "eye_open",
-    "brow_angle", "brow_height", "beard", "makeup", "glasses", "tears", "nose_wrinkle", "nose_size", "eye_size",
-    "eye_color", "face_width", "head_turn", "head_tilt", "background_hue", "background_lightness", "shirt_hue",
-)
+from lib.judges.portrait_factors import FACTORS
 
 HEAD_CENTER = (0.5, 0.455)
 HEAD_SCALE = 1.1

@@ -1,4 +1,4 @@
-"""Read the factors off a portrait: a small CNN, for measuring what paths change.
+"""Train the network that reads the factors off a portrait, for measuring what paths change (`lib.judges.portraits`).
 
     python -m scripts.portraits.scorer            train it on renders, and print its error
 
@@ -6,45 +6,17 @@ It sees drawn portraits only, blurred and jittered as a generator might, and non
 """
 
 import argparse
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 from tqdm import tqdm
 
 from lib.command_line import run
 from lib.files import save_tensors
-from models.registry import PRETRAINED
-from models.untrusted.tensor_files import load_tensors
+from lib.judges.portrait_factors import FACTORS
+from lib.judges.portraits import FILE, FactorScorer, load_scorer
 from scripts.portraits import world
-from scripts.portraits.renderer import FACTORS
-
-FILE = PRETRAINED / "portraits" / "factor_scorer.pt"
-WIDTHS = (3, 32, 64, 96, 128)  # channels at 64, 32, 16, 8 and 4 pixels
-
-
-class FactorScorer(nn.Module):
-    """Images (B, 3, 64, 64) in [-1, 1] -> factors (B, 25), in [0, 1] but for errors."""
-
-    def __init__(self):
-        super().__init__()
-        blocks = []
-        for before, after in pairwise(WIDTHS):
-            blocks += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-            blocks += [nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-        self.features = nn.Sequential(*blocks, nn.Flatten())
-        self.head = nn.Sequential(nn.Linear(16 * WIDTHS[-1], 256), nn.ReLU(), nn.Linear(256, len(FACTORS)))
-
-    def forward(self, images):
-        return self.head(self.features(images)) + 0.5
-
-
-def load_scorer(file=FILE):
-    scorer = FactorScorer()
-    scorer.load_state_dict(load_tensors(file))
-    return scorer.float().eval().requires_grad_(False)
 
 
 def train(work, total, pair_count, seed, batch=64, rate=2e-3):

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from lib.command_line import run
 from lib.files import save_tensors
+from lib.judges.portraits import load_scorer
 from models.clip_encoder import load_clip
 from models.errors import UserError
 from models.load_generator import load_generator
@@ -97,7 +98,7 @@ def load_reader(work, pair_count):
     if not file.exists():
         reader = scorer.train(work, 150_000, pair_count, seed=1)
         save_tensors(world.halved(reader.state_dict()), file)
-    return scorer.load_scorer(file)
+    return load_scorer(file)
 
 
 class FactorLoss:

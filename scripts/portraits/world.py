@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from lib.files import save_tensors
-from scripts.portraits.renderer import FACTORS, render
+from lib.judges.portrait_factors import FACTORS
+from scripts.portraits.renderer import render
 
 Z_DIM = 32
 RESOLUTION = 64
