@@ -3,6 +3,7 @@
     portraits       the 25 factors of drawn portraits
     clip:NAME       how far an image is on either side of pairs of sentences, by a CLIP
     onnx:FILE       the numbers of an .onnx network of one's own
+    faces           what the field's published networks read from photographs of faces
 
 A judge enters JUDGES by one line: its kind, and the module whose `load(argument, request)` makes it.
 """
@@ -16,6 +17,7 @@ JUDGES = {
     "portraits": "lib.judges.portraits",
     "clip": "lib.judges.sentences",
     "onnx": "lib.judges.onnx_file",
+    "faces": "lib.judges.faces",
 }
 
 # The generators that have a judge of their own. All others are judged by a CLIP that did not train their paths.

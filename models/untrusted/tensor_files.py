@@ -33,8 +33,21 @@ STORAGES = {
 }
 
 
-def load_tensors(path, device="cpu"):
+class Unread:
+    """What stands in a file's content for an object that is neither built nor looked at."""
+
+    def __init__(self, *_):
+        pass
+
+    def __setstate__(self, _):
+        pass
+
+
+def load_tensors(path, device="cpu", unread=()):
     """The content of a file that torch.save wrote.
+
+    unread: full names of classes and functions, such as "numpy.dtype", whose objects become `Unread` ones; all others
+    but those of tensors are refused.
 
     Raises UserError where the file is missing, broken, holds anything but tensors and plain containers of them, or
     claims to hold more than its own size.
@@ -43,7 +56,8 @@ def load_tensors(path, device="cpu"):
         raise UserError(f"{path} is missing")
     try:
         _check_claims(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+        known = [argparse.Namespace, *((Unread, name) for name in unread)]
+        with warnings.catch_warnings(), torch.serialization.safe_globals(known):
             warnings.simplefilter("ignore")  # torch warns of odd files before it fails on them
             content = torch.load(path, map_location=device, weights_only=True)
         check_size(content, path)
