@@ -5,20 +5,14 @@ are gathered in the order of the ranks, so that no sum depends on which process 
 """
 
 import os
-import sys
-import threading
 import time
 import uuid
 from contextlib import contextmanager
 
+from lib import heartbeat
 from models.errors import UserError
 
-BEAT = 5.0  # seconds between two signs of life
 MEETING = 300  # seconds that processes wait for each other when they start
-SILENCE = 6  # own beats without a sign of another's, after which that one counts as dead
-
-_signs = None  # the store in which the processes leave signs, once they have met
-_left = threading.Event()
 
 
 class Lost(Exception):
@@ -40,15 +34,14 @@ def is_first():
 def join(device):
     """Meet the other processes; returns this one's device. Raises UserError where there are fewer GPUs than processes.
 
-    From then on this process ends, with exit code 1, within BEAT * (SILENCE + 1) seconds of another's end or
-    standstill, however long a step takes. An exchange with a process whose connection has closed fails at once.
+    From then on `heartbeat` ends this process soon after another has ended or stands still. An exchange with a process
+    whose connection has closed fails at once.
     """
     if world_size() == 1:
         return device
     import torch
     import torch.distributed as dist
 
-    global _signs
     if device.type == "cuda":
         index = int(os.environ.get("LOCAL_RANK", 0))
         if index >= torch.cuda.device_count():
@@ -61,11 +54,10 @@ def join(device):
         meeting = _meet(common)
         store = dist.PrefixStore(meeting, common)
         # A connection of its own, for one that waits serves nobody else.
-        _signs = dist.PrefixStore(meeting, common.clone())
-        _signs.set(f"beat/{rank()}", "0")
+        heartbeat.begin(dist.PrefixStore(meeting, common.clone()), rank())
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
-    threading.Thread(target=_watch, daemon=True).start()
+    heartbeat.watch(world_size())
     return device
 
 
@@ -92,15 +84,13 @@ def _meet(store):
 
 def leave():
     """Wait until all processes have come here, then go on alone. Does nothing before they have met, or after."""
-    global _signs
-    if _signs is None:
+    if not heartbeat.beats():
         return
     import torch.distributed as dist
 
     with _together():
         dist.barrier()
-    _left.set()
-    _signs = None
+    heartbeat.end()
     dist.destroy_process_group()
 
 
@@ -131,6 +121,11 @@ def gather(own, total):
     return torch.cat([part[: after - before] for part, before, after in zip(parts, bounds, bounds[1:])])
 
 
+def may_tell():
+    """Whether this process is the one to tell of an error: of several, the first that asks."""
+    return heartbeat.is_first_to_tell() if heartbeat.beats() else is_first()
+
+
 def from_first(compute):
     """What compute() returns in the first process, in all of them; no other calls it."""
     if world_size() == 1:
@@ -156,16 +151,6 @@ def largest(number):
     return found.item()
 
 
-def may_tell():
-    """Whether this process is the one to tell of an error: the first that asks."""
-    if _signs is None:
-        return is_first()
-    try:
-        return _signs.add("told", 1) == 1
-    except RuntimeError:  # the store has gone, with the process or the machine that kept it
-        return is_first()
-
-
 @contextmanager
 def _together():
     """Around exchanges, which fail in many ways where a process has ended."""
@@ -175,33 +160,3 @@ def _together():
         reason = str(error).strip().splitlines()[0][:160]
         raise Lost(f"another process of this run has ended ({reason}): the last checkpoint stands, run the same "
                    "command to go on") from None
-
-
-def _watch():
-    """Leave signs of life and look for the others'; end this process where one has left none for too long.
-
-    Silence is counted in own beats and not in seconds, so that nobody takes another for dead who slept just as long.
-    """
-    signs, names = _signs, [f"beat/{r}" for r in range(world_size())]
-    seen, silent, beat = [None] * len(names), [0] * len(names), 0
-    while not _left.wait(BEAT):
-        beat += 1
-        try:
-            signs.set(names[rank()], str(beat))
-            found = signs.multi_get(names)
-        except RuntimeError:
-            if _left.is_set():
-                return
-            _end("the machine of the first process")
-        silent = [count + 1 if new == old else 0 for count, new, old in zip(silent, found, seen)]
-        seen = found
-        if max(silent) >= SILENCE:
-            _end(f"process {silent.index(max(silent))} of this run")
-
-
-def _end(who):
-    """End the process from a thread: the main one may be waiting for the dead."""
-    if may_tell():
-        message = f"{who} has given no sign of life for {BEAT * SILENCE:.0f} s: the last checkpoint stands"
-        print(f"\n{message}, run the same command to go on", file=sys.stderr, flush=True)
-    os._exit(1)

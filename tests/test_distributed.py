@@ -176,10 +176,10 @@ def test_pool_and_paths_are_shared_out(data, alone, run_command, tmp_path):
 STANDSTILL = """
 import os, signal, sys, time
 import torch
-from lib import command_line, distributed
+from lib import command_line, distributed, heartbeat
 
 def main(arguments):
-    distributed.BEAT, distributed.SILENCE = 0.1, 5
+    heartbeat.BEAT, heartbeat.SILENCE = 0.1, 5
     distributed.join(torch.device("cpu"))
     if not distributed.is_first():
         os.kill(os.getpid(), signal.SIGSTOP)
