@@ -1,27 +1,31 @@
-"""What there is to download: weights and released experiments, and where they are published.
+"""What can be downloaded: weights and released experiments, and where they are published.
 
-An asset is one of the authors' archives, the files that it brings, and the other sources of each file:
+An asset is one of the authors' archives, the files that it contains, and further sources of each file:
 
-    {"archives": {NAME: {"url", "sha256", "unpacks_to": DIRECTORY, "files": [FILE, ..] or, of experiments, a text,
-                         "optional": bool}},
-     "single_files": {STEM OF A FILE: [{"format", "url"}, ..]}}
+    {"archives": {NAME: {"url", "sha256", "unpacks_to": DIRECTORY, "optional": bool,
+                         "files": [FILE, ...], or a sentence where the archive contains experiments}},
+     "single_files": {STEM OF A FILE: [{"format", "url"}, ...]}}
 """
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from lib.downloading.fetching import is_address
 from lib.files import read_json
 from models.errors import UserError
 
 ASSETS = Path(__file__).with_name("assets.json")
 
 
+def is_address(location):
+    """Whether a location is an http or https address; else it is a path."""
+    return isinstance(location, str) and urlsplit(location).scheme in ("http", "https")
+
+
 @dataclass(frozen=True)
 class Source:
-    location: str | Path  # an address, or a place in a directory
-    format: str = "genforce"  # or another one of models.formats, which is converted to it
+    location: str | Path  # an http or https address, or a path on this machine
+    format: str = "genforce"  # or another one of models.formats; such a file is converted
 
 
 @dataclass(frozen=True)
@@ -29,24 +33,24 @@ class Asset:
     name: str
     url: str  # of the archive
     sha256: str | None  # of the archive
-    directory: PurePosixPath  # where it goes, relative
-    files: tuple[str, ...]  # of experiments, which only the archive knows: the asset's own name
-    sources: dict  # file: [Source] besides the archive; the files that have some are generators
+    directory: PurePosixPath  # of the files: relative
+    files: tuple[str, ...]  # the asset's own name where it has experiments, which only the archive names
+    sources: dict  # {file: [Source, ...]} besides the archive; a file that has an entry is a generator
     experiments: bool
     optional: bool
 
     @property
     def archive(self):
-        """The archive's file name."""
+        """The file name of the archive."""
         return PurePosixPath(urlsplit(self.url).path).name
 
     def label(self, file):
-        """The name of a generator, or else the file's."""
+        """The name of the generator in a file, or else that of the file."""
         return PurePosixPath(file).stem if file in self.sources else file
 
 
 def read_assets(path=ASSETS):
-    """{name: Asset} of an assets file. Raises UserError where the file is none."""
+    """{name: Asset} of a file such as assets.json. Raises UserError where it is not one."""
     content = read_json(path)
     try:
         generators = {
@@ -56,9 +60,9 @@ def read_assets(path=ASSETS):
         assets = {name: _asset(name, entry, generators) for name, entry in content["archives"].items()}
         orphans = generators.keys() - {file for asset in assets.values() for file in asset.files}
         if orphans:
-            raise ValueError(f"{min(orphans)} is in no archive, and so nothing says where it goes")
+            raise ValueError(f"{min(orphans)} is in no archive, which would name its directory")
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} is no list of assets: {type(error).__name__}: {error}") from None
+        raise UserError(f"{path} is not a list of assets: {type(error).__name__}: {error}") from None
     return assets
 
 
@@ -71,23 +75,23 @@ def _asset(name, entry, generators):
     )
     for part in (*directory.parts, *files, asset.archive):
         if part != PurePosixPath(part).name or part.startswith("."):
-            raise ValueError(f"{part!r} of {name} is no plain name")
+            raise ValueError(f"{part!r} of {name} is not a plain file name")
     for url in (asset.url, *(source.location for found in sources.values() for source in found)):
         if not is_address(url):
-            raise ValueError(f"{url!r} of {name} is no http or https address")
+            raise ValueError(f"{url!r} of {name} is not an http or https address")
     return asset
 
 
 def choose(assets, only=(), optional=False):
-    """[(Asset, files asked for)]: what `only` names, or everything; optional assets on demand.
+    """[(Asset, [file, ...])] of what to download: the archives and generators named in `only`, or all of them.
 
-    A name is an archive's or a generator's. Raises UserError where there is no such name.
+    optional: whether to add optional assets. Raises UserError where a name is unknown.
     """
     named = {name: (asset, asset.files) for name, asset in assets.items()}
     named |= {asset.label(file): (asset, (file,)) for asset in assets.values() for file in asset.sources}
     unknown = next((name for name in only if name not in named), None)
     if unknown is not None:
-        raise UserError(f"there is no {unknown!r} to download; there are {', '.join(named)}")
+        raise UserError(f"there is no {unknown!r} to download; choose from {', '.join(named)}")
     names = [*only] or [name for name, asset in assets.items() if not asset.optional]
     names += [name for name, asset in assets.items() if optional and asset.optional]
     asked = {(asset.name, file) for asset, files in map(named.get, names) for file in files}

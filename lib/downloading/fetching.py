@@ -1,8 +1,7 @@
-"""One address -> one file, over lines that drop and servers that lie."""
+"""One address -> one file, over connections that drop and from servers that are not to be trusted."""
 
 import hashlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -12,91 +11,95 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
 from lib.downloading.hashes import CHUNK
-from lib.files import write_json
+from lib.downloading.partial import discard, read_note, size_of, start_over
 
-WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
-TRIES = 3  # in a row that bring nothing new
-GROWTH = 3  # of the pause from one try to the next
+TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes that a later try may not meet again
+TRIES = 3  # in a row without a new byte
+GROWTH = 3  # factor from one pause to the next
 WEB_PAGE = (b"<!doctype html", b"<html")
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
 class FetchError(Exception):
-    """What went wrong with one source, in one line."""
+    """One source failed; the message says why, in one line."""
 
 
 class WrongHash(FetchError):
-    """What came has another SHA-256 than expected."""
+    """The file has a different SHA-256 than expected."""
 
 
-class _Passing(FetchError):
-    """What may not go wrong the next time."""
+class _TransientError(FetchError):
+    """A failure that another try may not meet."""
+
+
+class _NoAnswer(_TransientError):
+    """The host cannot be reached, or does not answer."""
 
 
 class Fetcher:
-    """Fetches addresses. Proxies are those of the environment (`https_proxy` and its kin).
+    """Fetches files over http and https, through the proxies that the environment names (`https_proxy`, ...).
 
-    timeout: seconds that a server may stay silent. pause: seconds before the second try; three times that before the
-    third.
+    timeout: seconds that a server may stay silent. pause: seconds before the second try; the third one comes after
+    three times that.
     """
 
     def __init__(self, timeout=30.0, pause=2.0):
         self.timeout, self.pause = timeout, pause
-        # Sharing services hand out a cookie on the way, and want it back at the end of their redirections.
+        # Sharing services set a cookie in one redirection and expect it back in the next.
         self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open
-        self._silent = set()  # hosts that have not answered at all: they get one try from then on, not three
+        self._silent = set()  # hosts that did not answer in any try: they get one try from then on
 
     def fetch(self, url, part, sha256=None, label="", room=1):
-        """Bring what lies at `url` to the file `part`; returns its SHA-256.
+        """Fetch `url` into the file `part`; returns the SHA-256 of it.
 
-        What `part` already has of it is not fetched again, if the server can tell that it is still the same, or if
-        `sha256` will. `room`: how many times its size the disk must have free. Raises FetchError, and then leaves what
-        has arrived for the next time, unless it is known to be wrong.
+        sha256: the expected one, if known. label: what progress and pauses are shown under. room: the free disk space
+        that is required, as a multiple of the file's size. Bytes that `part` already has are not fetched again where
+        the server or `sha256` can tell that they belong to the same file. Raises FetchError; what has arrived stays
+        for the next call, unless it is known to be wrong.
         """
         try:
-            return self._persist(url, part, sha256, label, room)
+            return self._try_repeatedly(url, part, sha256, label, room)
         finally:
-            if not _size(part):
+            if not size_of(part):
                 discard(part)
 
-    def _persist(self, url, part, sha256, label, room):
-        host, furthest, failures = urlsplit(url).netloc, _size(part), 0
+    def _try_repeatedly(self, url, part, sha256, label, room):
+        host, furthest, failures = urlsplit(url).netloc, size_of(part), 0
         while True:
             try:
                 return self._receive(url, part, sha256, label, room)
-            except _Passing as error:
-                failures = 1 if _size(part) > furthest else failures + 1
-                furthest = max(furthest, _size(part))
+            except _TransientError as error:
+                failures = 1 if size_of(part) > furthest else failures + 1
+                furthest = max(furthest, size_of(part))
                 if failures >= (1 if host in self._silent else TRIES):
                     if isinstance(error, _NoAnswer):
                         self._silent.add(host)
                     raise FetchError(str(error)) from None
                 pause = self.pause * GROWTH ** (failures - 1)
-                print(f"{label}: {error}; again in {pause:g} s", file=sys.stderr, flush=True)
+                print(f"{label}: {error}; trying again in {pause:g} s", file=sys.stderr, flush=True)
                 time.sleep(pause)
 
     def _receive(self, url, part, sha256, label, room):
-        note = _read_note(part, url)
+        note = read_note(part, url)
         usable = note.get("validator") or (note and sha256)
-        offset = _size(part) if usable else 0
+        offset = size_of(part) if usable else 0
         digest = _digest(part, offset)
-        if not offset or offset != note["length"]:  # where they are equal, all arrived before
+        if not offset or offset != note["length"]:  # where they are equal, the whole file has arrived before
             with self._ask(url, part, offset, note) as answer:
                 if answer.status != 206:
                     offset, digest = 0, hashlib.sha256()
-                    _write_note(part, url, answer)
+                    start_over(part, url, answer)
                 self._save(answer, part, offset, digest, label, room)
         _check_whole(part, digest.hexdigest(), sha256, resumed=offset > 0)
         return digest.hexdigest()
 
     def _ask(self, url, part, offset, note):
-        """The server's answer, of status 200, or of 206 and then of the rest of the same file."""
+        """The server's answer: the whole file (status 200), or the rest of the one that was begun (206)."""
         headers = {"User-Agent": "ContraCLIP", "Accept-Encoding": "identity"}
         if offset:
             headers["Range"] = f"bytes={offset}-"
@@ -106,11 +109,11 @@ class Fetcher:
             answer = self._open(urllib.request.Request(url, headers=headers), timeout=self.timeout)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code == 416 and offset:  # it has less than we have
+            if error.code == 416 and offset:  # the server has fewer bytes than have arrived
                 discard(part)
-                raise _Passing("the file has changed at the server") from None
-            kind = _Passing if error.code in WORTH_ANOTHER_TRY else FetchError
-            raise kind(f"the server answers {error.code} {error.reason}") from None
+                raise _TransientError("the file has changed on the server") from None
+            kind = _TransientError if error.code in TRANSIENT_STATUS else FetchError
+            raise kind(f"the server answered {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, (ssl.SSLCertVerificationError, ValueError)) or _is_unknown_host(reason):
@@ -124,7 +127,7 @@ class Fetcher:
         return answer
 
     def _save(self, answer, part, offset, digest, label, room):
-        """Add what the answer brings to `part`, and to the digest of it."""
+        """Append the answer's content to `part`, and update its digest."""
         length = None if answer.length is None else offset + answer.length
         if length is not None:
             _check_room(part, length - offset + (room - 1) * length)
@@ -138,37 +141,19 @@ class Fetcher:
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
-        if length is not None and _size(part) < length:
-            raise _Passing(f"the connection ended after {_size(part):,} of {length:,} bytes")
+        if length is not None and size_of(part) < length:
+            raise _TransientError(f"the connection ended after {size_of(part):,} of {length:,} bytes")
 
     @staticmethod
     def _read(answer):
         try:
             return answer.read1(CHUNK)
         except (OSError, http.client.HTTPException) as error:
-            raise _Passing(f"the connection broke ({_line(error)})") from None
-
-
-class _NoAnswer(_Passing):
-    """The host cannot be reached, or says nothing."""
-
-
-def discard(part):
-    """Remove a file that arrived, or half arrived, and what is known of it."""
-    part.unlink(missing_ok=True)
-    _note_of(part).unlink(missing_ok=True)
-
-
-def expected_size(part):
-    """Bytes that a file that has half arrived will have; None where the server did not say."""
-    try:
-        return json.loads(_note_of(part).read_text())["length"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+            raise _TransientError(f"the connection broke ({_line(error)})") from None
 
 
 def _is_unknown_host(error):
-    """Whether the name has no address; a name server that cannot be reached may be the next time."""
+    """Whether the name does not exist; other failures to resolve it may be transient."""
     return isinstance(error, socket.gaierror) and error.errno == socket.EAI_NONAME
 
 
@@ -177,12 +162,8 @@ def _line(error):
     return (text.strip().splitlines() or [type(error).__name__])[0]
 
 
-def _size(path):
-    return path.stat().st_size if path.is_file() else 0
-
-
 def _digest(path, size):
-    """A SHA-256 that has seen the first `size` bytes of a file."""
+    """The state of SHA-256 after a file of `size` bytes."""
     digest = hashlib.sha256()
     if size:
         with open(path, "rb") as file:
@@ -191,35 +172,12 @@ def _digest(path, size):
     return digest
 
 
-def _note_of(part):
-    return part.with_name(f"{part.name}.json")
-
-
-def _read_note(part, url):
-    """What the server said of the file when `part` was begun; empty where that is not known."""
-    try:
-        note = json.loads(_note_of(part).read_text())
-    except (OSError, ValueError):
-        return {}
-    good = isinstance(note, dict) and note.keys() == {"url", "validator", "length"} and note["url"] == url
-    return note if good else {}
-
-
-def _write_note(part, url, answer):
-    """Keep what tells later whether the server still has the same file: a strong ETag, or else its date."""
-    etag = answer.headers.get("ETag") or ""
-    validator = etag if etag.startswith('"') else answer.headers.get("Last-Modified")
-    note = {"url": url, "validator": validator, "length": answer.length}
-    discard(part)
-    write_json(note, _note_of(part))
-
-
 def _check_answer(answer, part, offset, note):
-    """Raise FetchError where the answer is no file, or not the rest of the one that was begun."""
+    """Raise FetchError where the answer is not a file, or not the rest of the one that was begun."""
     if answer.status not in (200, 206):
-        raise FetchError(f"the server answers {answer.status}")
+        raise FetchError(f"the server answered {answer.status}")
     if answer.headers.get_content_type() == "text/html":
-        raise FetchError("the server answers with a web page, not with a file")
+        raise FetchError("the server sent a web page instead of a file")
     if answer.status == 200:
         return
     stated = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
@@ -228,35 +186,26 @@ def _check_answer(answer, part, offset, note):
     validators = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
     if not offset or not same or (note["validator"] and any(validators) and note["validator"] not in validators):
         discard(part)
-        raise _Passing("the server sends another part than the one asked for")
+        raise _TransientError("the server sent a different part of the file than requested")
 
 
 def _check_room(part, needed):
     free = shutil.disk_usage(part.parent).free
     if needed > free:
-        raise FetchError(f"it needs {needed:,} bytes, and the disk of {part.parent} has {free:,} free")
+        raise FetchError(f"it needs {needed:,} bytes, but the disk of {part.parent} has only {free:,} free")
 
 
 def _check_whole(part, found, expected, resumed):
-    """Raise FetchError, and remove the file, where it is a web page or has another hash than expected."""
+    """Raise FetchError where the file is empty, a web page, or has another hash than expected, and delete it."""
     with open(part, "rb") as file:
         head = file.read(512)
     if not head:
-        raise FetchError("the server sends an empty file")
+        raise FetchError("the server sent an empty file")
     if head.lstrip().lower().startswith(WEB_PAGE) and not expected:
         discard(part)
-        raise FetchError("the server answers with a web page, not with a file")
+        raise FetchError("the server sent a web page instead of a file")
     if expected and found != expected:
         discard(part)
-        # Two halves may be of two files: the whole may still be the right one.
-        kind = _Passing if resumed else WrongHash
-        raise kind(f"its SHA-256 is {found}, expected {expected}; it was deleted")
-
-
-def is_address(location):
-    return isinstance(location, str) and urlsplit(location).scheme in ("http", "https")
-
-
-def part_of(directory, url):
-    """Where what has half arrived from an address lies: each source has its own, since two may differ."""
-    return Path(directory) / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+        # The bytes of an earlier try may be those of another file: fetched from its beginning, this one may be right.
+        kind = _TransientError if resumed else WrongHash
+        raise kind(f"its SHA-256 is {found}, expected {expected}; the file was deleted")

@@ -1,10 +1,11 @@
-"""SHA-256 of files, and the records of it that stand beside what was downloaded."""
+"""SHA-256 of files, and the records of them beside what was downloaded."""
 
 import hashlib
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from lib.files import write_text
 from models.files import sha256 as sha256_of
@@ -16,7 +17,7 @@ STAMP = re.compile(r"# (\d+) bytes, changed at (\d+) ns")
 
 
 def copy_hashing(stream, path):
-    """Write what a binary stream holds to a new file; returns its SHA-256."""
+    """Copy a binary stream to a new file; returns its SHA-256."""
     digest = hashlib.sha256()
     with open(path, "wb") as file:
         while chunk := stream.read(CHUNK):
@@ -27,28 +28,47 @@ def copy_hashing(stream, path):
     return digest.hexdigest()
 
 
+def record_path(target):
+    """Where the record of a file stands, or that of an asset's experiments."""
+    return target.with_name(f"{target.name}.sha256")
+
+
 def _stamp(path):
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
+class Origin(NamedTuple):
+    """Where a file was downloaded from."""
+
+    location: str = ""
+    sha256: str = ""  # of what came from there: an archive, or the file before it was converted
+
+
+UNKNOWN = Origin()
+
+
 @dataclass
 class Record:
-    """The hashes of files, in a file that `sha256sum -c` reads too, run in its directory.
+    """The SHA-256 of files, in a file that `sha256sum -c` can read.
 
-    Comments keep where the files came from, and each one's size and time of change when it was last found sound, so
-    that a quick look need not read it through again.
+    Comments give the files' origin, and the size and time of change of each file when its hash was last verified, so
+    that a quick check need not read the file again.
     """
 
     path: Path
-    hashes: dict = field(default_factory=dict)  # file, relative to the record's directory: SHA-256
-    source: str = ""  # address that the files were fetched from
-    source_sha256: str = ""  # of what came from there: an archive, or a file before its conversion
-    _stamps: dict = field(default_factory=dict)  # file: (bytes, ns)
+    hashes: dict = field(default_factory=dict)  # {file, relative to the record's directory: SHA-256}
+    origin: Origin = UNKNOWN
+    _stamps: dict = field(default_factory=dict)  # {file: (bytes, ns)}
+
+    @classmethod
+    def beside(cls, target):
+        """The record of a file, or of an asset's experiments; an empty one where there is none."""
+        return cls.read(record_path(target))
 
     @classmethod
     def read(cls, path):
-        """The record in a file; an empty one where there is none or where it cannot be read."""
+        """The record in a file; an empty one where there is none, or where it cannot be read."""
         record = cls(Path(path))
         try:
             lines = record.path.read_text(encoding="utf-8").splitlines()
@@ -57,7 +77,7 @@ class Record:
         name = None
         for line in lines:
             if match := SOURCE.fullmatch(line):
-                record.source, record.source_sha256 = match.groups()
+                record.origin = Origin(*match.groups())
             elif match := HASH.fullmatch(line):
                 name = match[2]
                 record.hashes[name] = match[1]
@@ -66,23 +86,24 @@ class Record:
         return record
 
     def add(self, name, sha256):
-        """Record a file that has just been written, or read through."""
+        """Record a file that has just been written or verified."""
         self.hashes[name] = sha256
         self._stamps[name] = _stamp(self.path.parent / name)
 
     def write(self):
-        lines = [f"# from {self.source}, {self.source_sha256} as it came"] if self.source else []
+        location, as_it_came = self.origin
+        lines = [f"# from {location}, {as_it_came} as it came"] if location else []
         for name, sha256 in self.hashes.items():
             size, changed = self._stamps.get(name, (0, 0))
             lines += [f"{sha256}  {name}", f"# {size} bytes, changed at {changed} ns"]
         write_text("\n".join(lines) + "\n", self.path)
 
     def broken(self, quick):
-        """The first file that is missing or has another hash; None where all are sound.
+        """The first file that is missing or has another hash; None where all are intact.
 
-        A quick look reads only files whose size or time of change differ from those of the last look.
+        A quick check reads only the files that changed their size or time since their hash was last verified.
         """
-        looked = dict(self._stamps)
+        verified = dict(self._stamps)
         for name, sha256 in self.hashes.items():
             file = self.path.parent / name
             if not file.is_file():
@@ -91,11 +112,11 @@ class Record:
                 continue
             if sha256_of(file) != sha256:
                 return name
-            looked[name] = _stamp(file)
-        if looked != self._stamps:
-            self._stamps = looked
+            verified[name] = _stamp(file)
+        if verified != self._stamps:
+            self._stamps = verified
             try:
                 self.write()
-            except OSError:  # a directory that others own: the next look takes as long
+            except OSError:  # a directory without permission to write: the next check takes as long
                 pass
         return None
