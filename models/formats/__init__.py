@@ -1,9 +1,9 @@
-"""Other people's generators as ours: what a file is, is found from its content.
+"""Generators of other projects, read as ours. The format of a file is detected from its content:
 
-    genforce        .pth   {"generator_smooth": ..} or {"generator": ..}; StyleGAN2 and ProgGAN
-    NVIDIA          .pkl   {"G_ema": ..}, pickled by StyleGAN2-ADA-PyTorch or StyleGAN3's code; StyleGAN2
-    rosinality      .pt    {"g_ema": .., "latent_avg": ..}; StyleGAN2
-    safetensors            genforce's tensors
+    genforce        .pth   {"generator_smooth": ...} or {"generator": ...}; StyleGAN2 and ProgGAN
+    NVIDIA          .pkl   {"G_ema": ...}, pickled by the code of StyleGAN2-ADA-PyTorch or StyleGAN3; StyleGAN2
+    rosinality      .pt    {"g_ema": ..., "latent_avg": ...}; StyleGAN2
+    safetensors            the tensors of a genforce file
 """
 
 from pathlib import Path
@@ -11,16 +11,16 @@ from pathlib import Path
 from models.errors import UserError
 from models.files import replacing
 
-# What needs torch is imported where it is used: `python -m models.formats -h` runs this file too.
+# Modules that need torch are imported where they are used: `python -m models.formats -h` imports this file too.
 
 FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, or safetensors"
 PICKLE = b"\x80"
-TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # what torch.save pickled first, before zip archives
+TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save: first in a file before it wrote zip archives
 ZIP = b"PK\x03\x04"
 
 
 def convert(source, target):
-    """Write the generator in file `source`, of any format, to `target`: safetensors where it ends so, else genforce.
+    """Write the generator in the file `source` to `target`: as safetensors where its name ends so, else as genforce.
 
     `target` is written whole or not at all. Raises UserError as `read_generator` does.
     """
@@ -38,10 +38,10 @@ def convert(source, target):
 
 
 def read_generator(file):
-    """The generator in a file of any format: a StyleGAN2 or ProgGAN on the CPU, with the file's precision.
+    """The generator in a file of any format: a StyleGAN2 or ProgGAN on the CPU, with the precision of the file.
 
-    Its settings are read off the tensors' shapes. Raises UserError where the file is broken, holds anything but
-    tensors and settings, or no such network, naming what differs. Nothing that a file may hold is run.
+    Its settings follow from the shapes of the tensors. Raises UserError where the file is damaged, contains anything
+    but tensors and settings, or is not such a network, naming what differs. Nothing in the file is run.
     """
     if not Path(file).is_file():
         raise UserError(f"{file} is missing")
@@ -65,11 +65,11 @@ def _read(file):
     if start.startswith(PICKLE) and start[2:14] != TORCH_MAGIC:
         return nvidia.read(file)
     if not start.startswith((PICKLE, ZIP)):
-        raise UserError(f"{file} is no generator's file, which is {FORMATS}: get it again")
+        raise UserError(f"{file} is not a generator file ({FORMATS}): download or copy it again")
     content = load_tensors(file)
     return (rosinality if rosinality.recognises(content) else genforce).read(content, file)
 
 
 def _is_safetensors(start, file):
-    """Such a file begins with the length of its header, eight bytes, and the header, a JSON object."""
+    """A safetensors file begins with eight bytes, the length of its header, and the header, a JSON object."""
     return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= file.stat().st_size

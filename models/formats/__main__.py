@@ -1,4 +1,4 @@
-"""Convert a generator of any known format to a genforce file, or to safetensors."""
+"""Convert a generator of any supported format to a genforce file, or to safetensors."""
 
 import argparse
 import os
@@ -7,8 +7,8 @@ import sys
 from models.errors import UserError
 
 EXAMPLE = """
-FILE is a genforce .pth, an NVIDIA .pkl (StyleGAN2 by StyleGAN2-ADA-PyTorch or StyleGAN3's code), a rosinality .pt, or
-safetensors; which, is found from its content. Nothing that a file may hold is run.
+FILE is a genforce .pth, an NVIDIA .pkl (StyleGAN2, by the code of StyleGAN2-ADA-PyTorch or StyleGAN3), a rosinality
+.pt, or safetensors; its format is detected from its content. Nothing in the file is run.
 
 example:
   python -m models.formats stylegan2-ffhq-512x512.pkl ffhq512.pth
@@ -19,7 +19,7 @@ def main():
     p = argparse.ArgumentParser(prog="python -m models.formats", description=__doc__, epilog=EXAMPLE,
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("source", metavar="FILE", help="a generator")
-    p.add_argument("target", metavar="OUT", help="what is written: safetensors if it ends so, else a genforce file")
+    p.add_argument("target", metavar="OUT", help="file to write: as safetensors if its name ends so, else as genforce")
     args = p.parse_args()
 
     if os.path.isdir(args.target):

@@ -1,4 +1,4 @@
-"""A state dict in our layout -> the network that it is of."""
+"""A state dict in our layout -> its network."""
 
 import math
 
@@ -11,9 +11,9 @@ LARGEST = 4096  # pixels
 
 
 def build(state, conv_clamp, file):
-    """The network whose settings are read off the state dict's shapes, with its tensors.
+    """The network with these tensors; its settings follow from their shapes.
 
-    Raises UserError, naming `file`, where they do not fit one.
+    Raises UserError, naming `file`, where they do not fit a network.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     network = _network(shapes, file)
@@ -22,10 +22,10 @@ def build(state, conv_clamp, file):
         with torch.device("meta"):
             generator = network(*_settings(network, shapes, file), **options)
     except KeyError as error:
-        raise UserError(f"{file} is no {network.__name__}: its key {error} is missing") from None
+        raise UserError(f"{file} is not a {network.__name__}: its key {error} is missing") from None
     except IndexError:
         odd = next(key for key, shape in shapes.items() if key.endswith("weight") and len(shape) < 2)
-        raise UserError(f"{file} is no {network.__name__}: its {odd} has shape {shapes[odd]}") from None
+        raise UserError(f"{file} is not a {network.__name__}: its {odd} has shape {shapes[odd]}") from None
     _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
     broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
     if broken:
@@ -47,12 +47,12 @@ def _network(shapes, file):
 def _settings(network, shapes, file):
     *first, channels = network.settings(shapes)
     if 2 << len(channels) > LARGEST:
-        raise UserError(f"{file} is no {network.__name__}: its layers lead beyond {LARGEST} px")
+        raise UserError(f"{file} is not a {network.__name__}: its layers exceed {LARGEST} px")
     return *first, channels
 
 
 def _bound(conv_clamp, network, file):
-    """conv_clamp as a number: safetensors has it as text."""
+    """conv_clamp as a number: safetensors files have it as text."""
     try:
         bound = float(conv_clamp)
     except (TypeError, ValueError):

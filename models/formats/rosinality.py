@@ -1,7 +1,7 @@
 """StyleGAN2 as in the community port by rosinality: {"g_ema": state dict, "latent_avg": (w_dim,)}.
 
-The layers' order is that of the network: conv1 and to_rgb1 at 4 pixels, then two `convs` and one of `to_rgbs` for each
-doubling, the first of the two upsampling. Its transposed convolutions do not mirror their weights, ours do.
+The layers are numbered in the order of the network: conv1 and to_rgb1 at 4 pixels, then for each doubling two `convs`,
+the first of which upsamples, and one of `to_rgbs`. Its transposed convolutions do not mirror their weights, ours do.
 """
 
 import re
@@ -12,8 +12,8 @@ from models.errors import UserError
 from models.formats.genforce import is_state_dict
 from models.stylegan2 import Mapping
 
-MEAN_SAMPLES = 16_384  # for the mean of W where the file has none
-MOST_LAYERS = 21  # of 4096 pixels
+MEAN_SAMPLES = 16_384  # to estimate the mean of W where the file does not have it
+MOST_LAYERS = 21  # those of 4096 pixels
 LAYER = {
     "conv.weight": "weight",
     "activate.bias": "bias",
@@ -30,18 +30,18 @@ def recognises(content):
 
 
 def read(content, file):
-    """(state dict in our layout, None) of what such a file holds. Raises UserError where it is no such thing."""
+    """(state dict in our layout, None) of the content of such a file. Raises UserError where it is not one."""
     found = content["g_ema"]
     if not is_state_dict(found) or "conv1.conv.weight" not in found:
-        raise UserError(f"{file} is no StyleGAN2 of rosinality's: its g_ema has other tensors")
+        raise UserError(f"{file} is not a StyleGAN2 by rosinality: its g_ema has other tensors")
     state = {}
     for key, value in found.items():
         name = _name(key)
         if name is None:
-            raise UserError(f"{file} is no StyleGAN2 of rosinality's: its g_ema has {key}")
+            raise UserError(f"{file} is not a StyleGAN2 by rosinality: its g_ema has an unknown tensor {key}")
         value = _value(name, value.float())
         if name in state and not torch.equal(state[name], value):
-            raise UserError(f"{file}: its {key} differs from that of another resolution")
+            raise UserError(f"{file}: its {key} differs from the one of another resolution")
         state[name] = value
     mean = content.get("latent_avg")
     if not isinstance(mean, torch.Tensor) or not mean.is_floating_point():
@@ -52,7 +52,7 @@ def read(content, file):
 
 
 def _name(key):
-    """Our name of a tensor, None where it is unknown."""
+    """Our name of a tensor; None where it is unknown."""
     if key == "input.input":
         return "synthesis.early_layer.const"
     if re.fullmatch(r"to_rgbs\.\d+\.upsample\.kernel", key):
@@ -69,9 +69,9 @@ def _name(key):
 
 
 def _value(name, value):
-    """A tensor as we keep it."""
+    """A tensor in our layout."""
     if name.endswith("style.bias"):
-        return value - 1  # ours counts from the identity
+        return value - 1  # our layers add 1 to the bias of a style
     if name.endswith("kernel"):
         return value.flip(0, 1)[None, None] if value.ndim == 2 else value
     if name.endswith(("noise_strength", "bias")):
@@ -83,22 +83,22 @@ def _value(name, value):
 
 
 def _mean(weights, file):
-    """The mean of W over random codes, as rosinality's own code has it where a file of training has none."""
+    """The mean of W (w_dim,) over random codes, as rosinality's code estimates it for checkpoints of its training."""
     shapes = [tuple(weights.get(f"mapping.dense{i}.weight", torch.empty(0)).shape) for i in range(len(weights) // 2)]
     if not shapes or any(len(shape) != 2 for shape in shapes):
-        raise UserError(f"{file} is no StyleGAN2 of rosinality's: its mapping network (style.1, ..) is incomplete")
+        raise UserError(f"{file} is not a StyleGAN2 by rosinality: its mapping network (style.1, ...) is incomplete")
     mapping = Mapping([shapes[0][1], *(shape[0] for shape in shapes)])
     try:
         mapping.load_state_dict({key.removeprefix("mapping."): value for key, value in weights.items()})
     except RuntimeError:
-        raise UserError(f"{file} is no StyleGAN2 of rosinality's: its mapping network has odd shapes") from None
+        raise UserError(f"{file} is not a StyleGAN2 by rosinality: its mapping network has other shapes") from None
     z = torch.randn(MEAN_SAMPLES, shapes[0][1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         return mapping(z).mean(dim=0)
 
 
 def _add_noise(state):
-    """Early files have no noise of their own: it is drawn, the same each time."""
+    """Add the noise that early files lack: the same in each call."""
     layers = min(sum(key.endswith("noise_strength") for key in state), MOST_LAYERS)
     drawn = torch.Generator().manual_seed(0)
     for i in range(layers):

@@ -1,4 +1,4 @@
-"""A genforce state dict as a safetensors file; `conv_clamp`, where there is one, stands in its metadata."""
+"""A genforce state dict in a safetensors file, with `conv_clamp` in its metadata where the network has one."""
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -8,16 +8,16 @@ from models.formats import genforce
 
 
 def read(file):
-    """(state dict, conv_clamp or None). Raises UserError where the file is broken."""
+    """(state dict, conv_clamp or None) of a file. Raises UserError where it is damaged, or not of floats."""
     try:
         with safe_open(file, "pt") as tensors:
             state = {key: tensors.get_tensor(key) for key in tensors.keys()}
             metadata = tensors.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"{file} cannot be read as safetensors ({reason}): get it again") from None
+        raise UserError(f"{file} cannot be read as safetensors ({reason}): download or copy it again") from None
     if not genforce.is_state_dict(state):
-        raise UserError(f"{file} is no generator: it has tensors that are not of floats")
+        raise UserError(f"{file} is not a generator: it has tensors that are not floats")
     return state, metadata.get("conv_clamp")
 
 

@@ -1,7 +1,7 @@
-"""Pickles from anyone, read without running anything: no import, no call but of the few functions that a table names.
+"""Pickles that are not to be trusted, read without running anything: no imports, and calls of listed functions only.
 
-`pickletools` takes the stream apart and checks lengths against what is there; `load` is the stack machine above it.
-The opcodes that instances of classes, extensions and buffers would need are unknown to it.
+`pickletools` splits the stream into opcodes, and checks the lengths that they claim; `load` is the stack machine that
+executes these. It does not know the opcodes that create instances of other classes, extensions and buffers.
 """
 
 import pickletools
@@ -13,24 +13,24 @@ class BrokenPickle(ValueError):
 
 
 class ForbiddenGlobal(BrokenPickle):
-    """The pickle names something that the table does not have; `name` is its full name."""
+    """The pickle names a global that is not listed; `name` is its full name."""
 
     def __init__(self, module, name):
         self.name = f"{module}.{name}"[:80].encode("ascii", "backslashreplace").decode()
-        super().__init__(f"it asks for {self.name}, which a file of tensors does not need")
+        super().__init__(f"it refers to {self.name}, which a file of tensors does not need")
 
 
 class Function:
-    """What a global that is called stands for: `call` gets the arguments that the pickle has, and checks them."""
+    """What a callable global stands for: `call` gets the arguments from the pickle, and must check them."""
 
     def __init__(self, call):
         self.call = call
 
 
-# Two generators and a discriminator take some ten thousand.
+# Two generators and a discriminator take about ten thousand.
 MOST_OPERATIONS = 1_000_000
 
-KEYS = (str, int, float, bool, type(None))  # whose hash costs nothing
+KEYS = (str, int, float, bool, type(None))  # a nested tuple could take forever to hash
 LITERALS = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
     "STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8".split()
@@ -41,17 +41,17 @@ DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeE
 
 
 def load(stream, find, persistent=None):
-    """The content of one pickle, which `stream` (a BytesIO or an mmap) is left behind.
+    """The content of one pickle; `stream`, a BytesIO or an mmap, is left at its end.
 
-    `find(module, name)` is what a global stands for: a `Function`, or data; it raises ForbiddenGlobal. `persistent(id)`
-    is what a persistent id stands for. Classes' instances are data: NEWOBJ calls a `Function`, BUILD's state is
-    dropped. Sets lose their content. Raises BrokenPickle where the pickle is damaged or is more than that.
+    find(module, name): what a global stands for, a `Function` or data; raises ForbiddenGlobal. persistent(id): what a
+    persistent id stands for. NEWOBJ calls a `Function`; the state that BUILD would set is dropped, and so is the
+    content of sets. Raises BrokenPickle where the pickle is damaged, or contains anything else.
     """
     machine = _Machine(find, persistent)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if count > MOST_OPERATIONS:
-                raise BrokenPickle("it has more operations than any generator's")
+                raise BrokenPickle("it has more operations than any file of tensors")
             if opcode.name == "STOP":
                 return machine.stack.pop()
             machine.step(opcode.name, argument)
@@ -119,7 +119,7 @@ class _Machine:
 
     def extend(self, items):
         if type(self.stack[-1]) is not list:
-            raise BrokenPickle("it is damaged (what it appends to is no list)")
+            raise BrokenPickle("it is damaged (it appends to something that is not a list)")
         self.stack[-1].extend(items)
 
     def on_tuple(self, _):
@@ -144,10 +144,10 @@ class _Machine:
 
     def update(self, items):
         if type(self.stack[-1]) is not dict or len(items) % 2:
-            raise BrokenPickle("it is damaged (what it sets items of is no dict)")
+            raise BrokenPickle("it is damaged (it sets items of something that is not a dict)")
         for key, value in zip(items[::2], items[1::2]):
             if type(key) not in KEYS:
-                raise BrokenPickle(f"it has a key that is a {type(key).__name__}")
+                raise BrokenPickle(f"it has a key of type {type(key).__name__}")
             self.stack[-1][key] = value
 
     def on_empty_set(self, _):
@@ -166,13 +166,13 @@ class _Machine:
     def on_stack_global(self, _):
         name, module = self.stack.pop(), self.stack.pop()
         if type(name) is not str or type(module) is not str:
-            raise BrokenPickle("it is damaged (a global's name is no text)")
+            raise BrokenPickle("it is damaged (the name of a global is not text)")
         self.stack.append(self.find(module, name))
 
     def on_reduce(self, _):
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not Function or type(arguments) is not tuple:
-            raise BrokenPickle("it calls what is no function")
+            raise BrokenPickle("it calls something that is not a function")
         self.stack.append(function.call(*arguments))
 
     on_newobj = on_reduce
@@ -184,5 +184,5 @@ class _Machine:
 
     def on_binpersid(self, _):
         if self.persistent is None:
-            raise BrokenPickle("it refers to something outside of it")
+            raise BrokenPickle("it refers to data outside of it")
         self.stack.append(self.persistent(self.stack.pop()))

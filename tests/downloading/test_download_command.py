@@ -35,7 +35,7 @@ def test_help_and_list_are_quick(run_command, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_interrupted_command_is_resumed(number, place, server, run_command, tmp_path):
+def test_interrupted_command_is_resumed(number, place, server, command, tmp_path):
     content = server.pages["nets.tar"].content
     half = len(content) // 2
 
@@ -45,8 +45,8 @@ def test_interrupted_command_is_resumed(number, place, server, run_command, tmp_
         handler.server.stalled.wait(20)
 
     server.pages["nets.tar"].instead = [Once(slow)]
-    command = [sys.executable, REPOSITORY / "download.py", *place.arguments("--only", "nets", "--timeout=30")]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    line = [sys.executable, REPOSITORY / "download.py", *place.arguments("--only", "nets", "--timeout=30")]
+    with subprocess.Popen(line, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         part = part_of(place.nets / ".download", server.url("nets.tar"))
         deadline = time.monotonic() + 20
         while not (part.exists() and part.stat().st_size > half - 10_000) and time.monotonic() < deadline:
@@ -59,8 +59,7 @@ def test_interrupted_command_is_resumed(number, place, server, run_command, tmp_
         assert "the same command continues" in told and "Traceback" not in told
     kept = part.stat().st_size
     assert kept > half - 10_000
-    listed = run_command("download.py", *place.arguments("--list"), cwd=tmp_path).stdout
-    assert "downloaded so far" in listed
-    assert run_command("download.py", *place.arguments("--only", "nets"), cwd=tmp_path).returncode == 0
+    assert "downloaded so far" in command("--list")[1]
+    assert command("--only", "nets")[0] == 0
     assert server.asked("nets.tar") == [None, f"bytes={kept}-"]
     assert place.files() == {f"weights/nets/{CAR}.pth", f"weights/nets/{DOG}.pth"}
