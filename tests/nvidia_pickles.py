@@ -1,5 +1,6 @@
-"""Pickles of networks with the record layout of NVIDIA's, made from a state dict; their modules are not needed."""
+"""Pickles of networks as NVIDIA's code writes them, made from a state dict without that code."""
 
+import json
 import pickle
 import sys
 from collections import OrderedDict
@@ -13,12 +14,12 @@ CLASSES = {
     "": "Generator", "mapping": "MappingNetwork", "synthesis": "SynthesisNetwork", "fc": "FullyConnectedLayer",
     "affine": "FullyConnectedLayer", "b": "SynthesisBlock", "conv": "SynthesisLayer", "torgb": "ToRGBLayer",
 }
-# Run by NVIDIA's own loader when it reads the pickle, and never by ours.
+# NVIDIA's loader runs it when it reads the pickle; ours must not.
 SOURCE = "import sys\nsys.module_src_was_run = True\nclass Generator: pass\n"
 
 
 def _reconstruct_persistent_obj(meta):
-    raise AssertionError("only ever named in a pickle")
+    raise AssertionError("pickles name it; nothing calls it")
 
 
 class EasyDict(dict):
@@ -26,7 +27,7 @@ class EasyDict(dict):
 
 
 class Network:
-    """What a persistent class' instance is pickled as."""
+    """Pickled as an instance of a persistent class."""
 
     def __init__(self, class_name, state):
         self.class_name, self.state = class_name, state
@@ -38,7 +39,7 @@ class Network:
 
 @contextmanager
 def nvidia_modules():
-    """Lets what is above be pickled as if it came from NVIDIA's modules."""
+    """Lets the classes above be pickled as if they came from NVIDIA's modules."""
     places = {_reconstruct_persistent_obj: "torch_utils.persistence", EasyDict: "dnnlib.util"}
     before = dict(sys.modules)
     for thing, name in places.items():
@@ -55,7 +56,7 @@ def nvidia_modules():
 
 
 def network(state_dict, init_kwargs, attributes=None, name=""):
-    """The tree of networks with these tensors. attributes: {network's dotted name: {what else its __dict__ has}}."""
+    """The tree of networks with these tensors. attributes: {dotted name of a network: {further attribute: value}}."""
     parameters, buffers, children = OrderedDict(), OrderedDict(), OrderedDict()
     for key, value in state_dict.items():
         head, _, rest = key.partition(".")
@@ -78,7 +79,7 @@ def network(state_dict, init_kwargs, attributes=None, name=""):
 
 
 def easy(kwargs):
-    """Nested dicts as EasyDicts, as NVIDIA's training has them."""
+    """Nested dicts as EasyDicts, which NVIDIA's training uses."""
     return EasyDict({key: easy(value) if isinstance(value, dict) else value for key, value in kwargs.items()})
 
 
@@ -86,3 +87,10 @@ def dump(content, file, protocol=4):
     with nvidia_modules(), open(file, "wb") as stream:
         pickle.dump(content, stream, protocol)
     return file
+
+
+def tiny_pickle(data, file):
+    """Write the NVIDIA pickle of the tiny network in tests/data."""
+    kwargs = json.loads((data / "nvidia_tiny.json").read_text())["init_kwargs"]
+    state = torch.load(data / "nvidia_tiny_state_dict.pt", weights_only=True)
+    return dump({"G_ema": network(state, easy(kwargs))}, file)

@@ -15,7 +15,8 @@ from models.files import replacing
 
 FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, or safetensors"
 PICKLE = b"\x80"
-TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # torch.save: first in a file before it wrote zip archives
+# torch.save pickled this number first before it wrote zip archives.
+TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
 ZIP = b"PK\x03\x04"
 
 

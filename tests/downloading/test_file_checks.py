@@ -1,6 +1,5 @@
 """What a file must be before it is used: its hash, and its content."""
 
-import json
 import os
 import pickle
 import subprocess
@@ -8,7 +7,7 @@ import subprocess
 import pytest
 import torch
 from loopback_server import Page, status
-from nvidia_pickles import dump, easy, network
+from nvidia_pickles import tiny_pickle
 from tar_archives import sha256
 from tiny_assets import CAR, DOG, PROBE, refused
 
@@ -55,9 +54,7 @@ def test_invalid_file_copied_in_by_hand_is_replaced(name, content, command, plac
 
 
 def test_nvidias_pickle_is_converted(command, place, server, data, tmp_path):
-    state = torch.load(data / "nvidia_tiny_state_dict.pt", weights_only=True)
-    kwargs = json.loads((data / "nvidia_tiny.json").read_text())["init_kwargs"]
-    pickled = dump({"G_ema": network(state, easy(kwargs))}, tmp_path / "car.pkl")
+    pickled = tiny_pickle(data, tmp_path / "car.pkl")
     server.pages["nets.tar"] = Page(b"", status(404))
     place.single(CAR, "car.pkl", pickled.read_bytes(), form="nvidia")
     assert command("--only", CAR)[0] == 0

@@ -1,12 +1,11 @@
-"""Generators from files in all three commands, what tells them apart, and experiments that the authors' code made."""
+"""Experiments that the authors' code made: they are walked as they are, whatever version made them."""
 
-import hashlib
 import json
 import shutil
 
-import nvidia_pickles
 import pytest
 import torch
+from outcomes import change_args, done, refused
 
 from lib import trained
 from lib.config import CORPORA
@@ -15,16 +14,6 @@ from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
 AUTHORS = "ContraCLIP_stylegan2_tiny-W+5-K3-D8-eps0.1_0.2-nonlinear_beta-0.5-contrastive_0.07-expressions3"
-
-
-def done(process):
-    assert process.returncode == 0, process.stderr
-    return process.stdout
-
-
-def refused(process):
-    assert process.returncode == 2 and process.stderr.count("\n") == 1, process.stderr
-    return process.stderr
 
 
 @pytest.fixture
@@ -37,13 +26,6 @@ def authors(data, tmp_path):
     (directory / "stats.json").write_text("{}")
     shutil.copy(data / "latent_support_sets.pt", directory / "models")
     return directory
-
-
-def change_args(directory, remove=(), **changed):
-    """Changes the arguments that stand in a directory."""
-    file = directory / "args.json"
-    args = json.loads(file.read_text()) | changed
-    file.write_text(json.dumps({key: value for key, value in args.items() if key not in remove}))
 
 
 def test_experiment_of_the_authors_is_walked_as_it_is(authors, data, tmp_path, published, conforms, run_warm):
@@ -64,7 +46,7 @@ def test_experiment_of_the_authors_is_walked_as_it_is(authors, data, tmp_path, p
         assert first in (results / "results.md").read_text() and second in (results / "results.md").read_text()
 
 
-def test_arguments_that_older_versions_lack_or_name_otherwise(authors):
+def test_arguments_that_older_versions_lack_or_name_differently(authors):
     assert trained.read_settings(authors).stylegan_layer == 5
     change_args(authors, ["gan", "stylegan_layer"], gan_type="stylegan2_tiny", truncation=None)
     settings = trained.read_settings(authors)
@@ -77,7 +59,7 @@ def test_arguments_that_older_versions_lack_or_name_otherwise(authors):
     assert (settings.stylegan_space, settings.truncation) == ("Z", 1.0)
 
 
-def test_own_list_of_dipoles_goes_before_the_corpus(authors):
+def test_own_list_of_dipoles_takes_precedence_over_the_corpus(authors):
     dipoles = [["a cat", "a dog"]] * 3
     (authors / "models" / "semantic_dipoles.json").write_text(json.dumps(dipoles))
     assert trained.read_labels(authors, trained.read_settings(authors)) == [("a cat", "a dog")] * 3
@@ -102,7 +84,7 @@ def test_weights_of_the_last_iteration_where_training_has_not_ended(authors):
         ({"corpus": ["a"]}, "semantic_dipoles.json"),
     ],
 )  # fmt: skip
-def test_arguments_that_cannot_be(changed, named, authors):
+def test_invalid_arguments(changed, named, authors):
     change_args(authors, **changed)
     with pytest.raises(UserError, match=named):
         trained.open_experiment(authors)
@@ -113,7 +95,7 @@ def alternating(state):
 
 
 def test_gammas_of_each_support_vector(data):
-    """As a version of the authors' code has them: directions are the gradients of that f."""
+    """As one version of the authors' code has them: directions are the gradients of its f."""
     state = load_tensors(data / "latent_support_sets.pt")
     alphas = alternating(state)
     drawn = torch.Generator().manual_seed(0)
@@ -141,78 +123,3 @@ def test_other_weights_of_support_vectors_are_refused(alphas, data):
     state = load_tensors(data / "latent_support_sets.pt")
     with pytest.raises(UserError, match="ALPHAS"):
         LatentSupportSets.from_state(state | {"ALPHAS": alphas(alternating(state))}, 192, "weights.pt")
-
-
-@pytest.fixture(scope="module")
-def used(data, tiny_clip_file, run_warm, tmp_path_factory):
-    """A working directory in which all three commands were given an NVIDIA pickle, faces.pkl."""
-    cwd = tmp_path_factory.mktemp("used")
-    kwargs = json.loads((data / "nvidia_tiny.json").read_text())["init_kwargs"]
-    network = nvidia_pickles.network(torch.load(data / "nvidia_tiny_state_dict.pt"), nvidia_pickles.easy(kwargs))
-    nvidia_pickles.dump({"G_ema": network}, cwd / "faces.pkl")
-    for script, arguments in commands(tiny_clip_file, "faces.pkl").items():
-        done(run_warm(script, *arguments, cwd=cwd))
-    return cwd
-
-
-EXPERIMENT = "experiments/complete/ContraCLIP_faces-W-K3-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-expressions3"
-POOL = "experiments/latent_codes/faces/faces-1"
-
-
-def commands(clip, gan):
-    """{script: its arguments} for the generator `gan`."""
-    return {
-        "sample_gan.py": [f"--gan={gan}", "--num-samples=1", "--no-cuda"],
-        "train.py": [f"--gan={gan}", "--stylegan-space=W", "--corpus=expressions3", f"--clip-model={clip}",
-                     "--batch-size=2", "--max-iter=1", "--num-latent-support-dipoles=4", "--no-cuda"],
-        "traverse_latent_space.py": [f"--exp={EXPERIMENT}", "--pool=faces-1", "--shift-steps=1", "--no-cuda"],
-    }  # fmt: skip
-
-
-@pytest.fixture
-def workplace(used, tmp_path):
-    return shutil.copytree(used, tmp_path / "workplace")
-
-
-def test_file_is_told_by_its_hash(used):
-    expected = hashlib.sha256((used / "faces.pkl").read_bytes()).hexdigest()
-    for directory in (EXPERIMENT, POOL):
-        args = json.loads((used / directory / "args.json").read_text())
-        assert args["gan"] == "faces.pkl" and args["gan_sha256"] == expected
-    assert (used / EXPERIMENT / "results" / "faces-1").is_dir()
-
-
-def test_another_file_of_the_name_is_refused(workplace, data, tiny_clip_file, run_warm):
-    shutil.copy(data / "rosinality_tiny.pt", workplace / "faces.pkl")
-    for script, arguments in commands(tiny_clip_file, "faces.pkl").items():
-        assert "another file" in refused(run_warm(script, *arguments, cwd=workplace))
-
-
-def test_pool_of_another_file_is_refused(workplace, tiny_clip_file, run_warm):
-    change_args(workplace / POOL, gan_sha256="0" * 64)
-    walk = commands(tiny_clip_file, "faces.pkl")["traverse_latent_space.py"]
-    assert POOL in refused(run_warm("traverse_latent_space.py", *walk, cwd=workplace))
-
-
-def test_experiments_and_pools_that_state_no_hash_are_taken(workplace, data, tiny_clip_file, run_warm):
-    shutil.copy(data / "rosinality_tiny.pt", workplace / "faces.pkl")
-    for directory in (EXPERIMENT, POOL):
-        change_args(workplace / directory, ["gan_sha256"])
-    for script, arguments in commands(tiny_clip_file, "faces.pkl").items():
-        done(run_warm(script, *arguments, cwd=workplace))
-    for directory in (EXPERIMENT, POOL):
-        assert "gan_sha256" not in json.loads((workplace / directory / "args.json").read_text())
-
-
-def test_same_file_elsewhere_is_taken(workplace, tiny_clip_file, run_warm):
-    (workplace / "moved").mkdir()
-    (workplace / "faces.pkl").rename(workplace / "moved" / "faces.pkl")
-    for script, arguments in commands(tiny_clip_file, "moved/faces.pkl").items():
-        moved = ["--gan=moved/faces.pkl"] if script == "traverse_latent_space.py" else []
-        done(run_warm(script, *arguments, *moved, cwd=workplace))
-
-
-def test_walk_with_a_generator_of_another_name_is_refused(workplace, data, tiny_clip_file, run_warm):
-    walk = commands(tiny_clip_file, "faces.pkl")["traverse_latent_space.py"]
-    other = f"--gan={data / 'stylegan2_tiny.pth'}"
-    assert "stylegan2_tiny" in refused(run_warm("traverse_latent_space.py", *walk, other, cwd=workplace))
