@@ -113,7 +113,8 @@ class Downloader:
         """(path, SHA-256) of the file at a location, for the time of the block: fetched, or on this machine as it is.
 
         files: what it contains. sha256: the one that its owner states; without it, the one that was recorded when
-        something first came from there is expected. A fetched file is kept only where the block is interrupted.
+        something first came from there is expected. A fetched file is deleted after the block, unless
+        this fails for another reason than the content of the file.
         """
         expected = sha256 or self._first_seen(asset, files, location)
         label = asset.label(files[0]) if len(files) == 1 else asset.name

@@ -29,7 +29,7 @@ def empty_directory(work):
 def place_files(asset, files, directory, work, origin):
     """Unpack {file: function that opens it}, and place the files in a directory once all are verified.
 
-    Raises UserError where a file is not what it should be; a hash that the asset's owner states makes that sure.
+    Raises UserError where a file is not what it should be; an archive with a published hash is not checked further.
     """
     with empty_directory(work) as unpacked:
         hashes = unpack(files, unpacked)
