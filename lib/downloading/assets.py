@@ -2,8 +2,8 @@
 
 An asset is one of the authors' archives, the files that it contains, and further sources of each file:
 
-    {"archives": {NAME: {"url", "sha256", "unpacks_to": DIRECTORY, "optional": bool,
-                         "files": [FILE, ...], or a sentence where the archive contains experiments}},
+    {"archives": {NAME: {"url", "sha256", "other_urls": [URL, ...], "unpacks_to": DIRECTORY,
+                         "optional": bool, "files": [FILE, ...], or a sentence where the archive contains experiments}},
      "single_files": {STEM OF A FILE: [{"format", "url"}, ...]}}
 """
 
@@ -38,6 +38,7 @@ class Asset:
     sources: dict  # {file: [Source, ...]} besides the archive; a file that has an entry is a generator
     experiments: bool
     optional: bool
+    other_urls: tuple[str, ...] = ()  # of the archive, for when the first fails
 
     @property
     def archive(self):
@@ -71,12 +72,13 @@ def _asset(name, entry, generators):
     files = (name,) if experiments else tuple(entry["files"])
     sources = {file: generators[file] for file in files if file in generators}
     asset = Asset(
-        name, entry["url"], entry.get("sha256"), directory, files, sources, experiments, entry.get("optional", False)
-    )
+        name, entry["url"], entry.get("sha256"), directory, files, sources, experiments, entry.get("optional", False),
+        tuple(entry.get("other_urls", ())),
+    )  # fmt: skip
     for part in (*directory.parts, *files, asset.archive):
         if part != PurePosixPath(part).name or part.startswith("."):
             raise ValueError(f"{part!r} of {name} is not a plain file name")
-    for url in (asset.url, *(source.location for found in sources.values() for source in found)):
+    for url in (asset.url, *asset.other_urls, *(source.location for found in sources.values() for source in found)):
         if not is_address(url):
             raise ValueError(f"{url!r} of {name} is not an http or https address")
     return asset

@@ -21,6 +21,7 @@ def sources_in_order(asset, mirror=None):
     if mirror:
         yield _of_address(asset, mirror.rstrip("/")) if is_address(mirror) else _of_directory(asset, Path(mirror))
     yield asset.url, asset.sources
+    yield from ((url, {}) for url in asset.other_urls)
 
 
 def _of_address(asset, base):

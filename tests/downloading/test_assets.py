@@ -7,6 +7,7 @@ import pytest
 import download
 from lib.downloading.assets import ASSETS, read_assets
 from lib.downloading.destination import Destination
+from lib.files import read_json
 from models import registry
 from models.errors import UserError
 
@@ -22,11 +23,20 @@ def test_published_assets_are_the_registrys_generators():
     assert all(re.fullmatch("[0-9a-f]{64}", asset.sha256) for asset in assets.values())
 
 
+def test_face_networks_have_their_owners_addresses_hashes_and_files(data):
+    assets = read_assets(ASSETS)
+    for name, source in read_json(data / "detectors" / "sources.json").items():
+        asset = assets[{"s3fd": "sfd"}.get(name, name)]
+        assert [asset.url, *asset.other_urls] == source["tar_urls"] and asset.sha256 == source["tar_sha256"]
+        assert [f"{asset.directory.name}/{file}" for file in asset.files] == source["files"]
+
+
 @pytest.mark.parametrize(
     "archive",
     [
         {"files": ["../probe.pth"]}, {"files": ["a/probe.pth"]}, {"files": [".download"]}, {"unpacks_to": "../weights"},
         {"unpacks_to": "/weights"}, {"url": "file:///etc/passwd"}, {"url": 3}, {"files": None},
+        {"other_urls": ["file:///etc/passwd"]}, {"other_urls": 3},
     ],
 )  # fmt: skip
 def test_invalid_asset_is_refused(archive, place):

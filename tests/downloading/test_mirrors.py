@@ -31,6 +31,16 @@ def test_owners_are_asked_where_a_mirror_lacks_the_file_or_has_a_wrong_one(comma
     assert (place.probe / "probe.pth").read_bytes() == PROBE
 
 
+def test_other_addresses_of_an_archive_are_tried_where_the_first_fails(command, place, server):
+    page, server.pages["probe.tar"] = server.pages["probe.tar"], Page(b"", status(404))
+    server.pages["second.tar"] = page
+    place.archives["probe"]["other_urls"] = [server.url("second.tar")]
+    code, _, (line,) = command("--only", "probe")
+    assert code == 0 and "probe.tar" in line
+    assert (place.probe / "probe.pth").read_bytes() == PROBE
+    assert server.url("second.tar") in command("--list", "--only", "probe")[1]
+
+
 def test_directory_as_a_mirror_with_archives(command, place, server, tmp_path):
     mirror = tmp_path / "mirror"
     mirror.mkdir()
