@@ -1,7 +1,9 @@
 """What several tests share: the published implementations' numbers, tiny networks, and the commands themselves."""
 
-import json
 import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # one thread in every process, said before torch
+
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beside import TIMEOUT
+from warm import Server
 
 from models.clip_encoder import clip
 from models.load_generator import load_generator
@@ -20,34 +24,6 @@ DATA = REPOSITORY / "tests" / "data"  # made by the published implementations: n
 torch.set_num_threads(1)
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Runs each command in a process of its own, forked from one that has imported torch: that costs seconds otherwise.
-SERVER = """
-import json, os, runpy, sys, traceback
-sys.path[0] = sys.argv[1]
-import lib.trained, lib.training.trainer, lib.walking.pools, lib.walking.traversal, models.clip_encoder
-for line in sys.stdin:
-    script, arguments, cwd, streams = json.loads(line)
-    child = os.fork()
-    if not child:
-        code = 0
-        try:
-            os.chdir(cwd)
-            for number, file in enumerate(streams, start=1):
-                os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.argv = [script, *arguments]
-            runpy.run_path(script, run_name="__main__")
-        except SystemExit as stop:
-            code = stop.code or 0
-        except BaseException:
-            traceback.print_exc()
-            code = 1
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
 
 @pytest.fixture(scope="session")
 def data():
@@ -107,11 +83,12 @@ def run_command():
     Its `cpu_seconds` are the processor's: unlike the clock's, they do not depend on what else the machine does.
     """
 
-    def run(script, *args, cwd, timeout=120, env=None):
+    def run(script, *args, cwd, timeout=TIMEOUT, env=None):
         command = [sys.executable, str(REPOSITORY / script), *map(str, args)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
         before = os.times()
-        process = subprocess.run(command, cwd=cwd, timeout=timeout, env=environment, capture_output=True, text=True)
+        process = subprocess.run(
+            command, cwd=cwd, timeout=timeout, env={**os.environ, **(env or {})}, capture_output=True, text=True
+        )
         after = os.times()
         process.cpu_seconds = sum(after[2:4]) - sum(before[2:4])  # of ended children, user and system
         return process
@@ -120,20 +97,27 @@ def run_command():
 
 
 @pytest.fixture(scope="session")
-def run_warm(tmp_path_factory):
-    """As run_command, without the imports' seconds."""
+def warm():
+    """What starts a command, as subprocess.Popen does, without the seconds that its imports take."""
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def run_warm(warm, tmp_path_factory):
+    """As run_command, without the imports' seconds; and nothing is fetched from a hub of models."""
     streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
-    command = [sys.executable, "-c", SERVER, str(REPOSITORY)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/nonexistent"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, **pipes, env=environment, text=True) as server:
+    no_hub = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/nonexistent"}
 
-        def run(script, *args, cwd):
-            order = [str(REPOSITORY / script), [*map(str, args)], str(cwd), [*map(str, streams)]]
-            server.stdin.write(json.dumps(order) + "\n")
-            server.stdin.flush()
-            code = int(server.stdout.readline())
-            return subprocess.CompletedProcess(order, code, *(stream.read_text() for stream in streams))
+    def run(script, *args, cwd, timeout=TIMEOUT, env=None):
+        command = [sys.executable, str(REPOSITORY / script), *map(str, args)]
+        with open(streams[0], "w") as out, open(streams[1], "w") as err:
+            environment = {**os.environ, **no_hub, **(env or {})}
+            process = warm.start(command, cwd=cwd, stdout=out, stderr=err, env=environment)
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+        return subprocess.CompletedProcess(command, code, *(stream.read_text() for stream in streams))
 
-        yield run
-        server.stdin.close()
+    return run
