@@ -1,5 +1,5 @@
 # make demo    install everything, then learn and show nine paths on drawn portraits
-# make test    install everything, then check the style, the imports' directions and run the tests
+# make test    install everything, then check the style and the directions of imports, and run the tests
 PYTHON ?= python3
 WORKERS ?= 2
 BIN := .venv/bin
@@ -8,13 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test chromium clean
 
 $(BIN)/python:
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
 	touch $@
 
-# requirements-dev.txt includes others, so that each of them counts.
+# All files of requirements count: requirements-dev.txt includes others.
 .venv/installed-for-tests: $(wildcard requirements*.txt) .venv/installed
 	$(PIP) -r requirements-dev.txt
 	touch $@
@@ -22,7 +22,7 @@ $(BIN)/python:
 demo: .venv/installed
 	PYTHON=$(BIN)/python bash scripts/demo.sh
 
-# Each worker takes whole files, in their order: what a file's tests share is made once.
+# Each worker takes whole files in their order, so that what the tests of a file share is made once.
 test: .venv/installed-for-tests chromium
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
@@ -30,10 +30,14 @@ test: .venv/installed-for-tests chromium
 
 # The page is tested in a real browser. Where none can be installed, those tests skip and say why.
 chromium:
-	@command -v chromium chromedriver >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  echo "installing chromium and chromium-driver as root, by apt-get: the page is tested in a browser" && \
-	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } || \
-	  echo "chromium and chromedriver could not be installed: the page will not be tested in a browser"
+	@if [ -x /usr/bin/chromium ] && [ -x /usr/bin/chromedriver ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium and chromium-driver with apt-get, as root: the page is tested in a browser"; \
+	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null || \
+	  echo "chromium and chromedriver could not be installed: the page will not be tested in a browser"; \
+	else \
+	  echo "chromium and chromedriver are not in /usr/bin, and only root can install them: the page will not be tested in a browser"; \
+	fi
 
 clean:
 	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache
