@@ -1,29 +1,28 @@
-"""What several tests share: the published implementations' numbers, tiny networks, and the commands themselves."""
+"""What several tests share: the published implementations' numbers, tiny networks, and the commands themselves.
+
+The fixtures import what takes seconds: pytest-xdist's first process, which runs no test, reads this file too.
+"""
 
 import os
 
-os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # one thread in every process, said before torch
+# One thread in this process and all that it starts; torch reads it when it is imported.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from beside import TIMEOUT
 from warm import Server
-
-from models.clip_encoder import clip
-from models.load_generator import load_generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DATA = REPOSITORY / "tests" / "data"  # made by the published implementations: numbers to conform to
 
-torch.set_num_threads(1)
 # A shell that runs the tests in the background has them ignore Ctrl-C, and so would the commands that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @pytest.fixture(scope="session")
 def data():
@@ -33,6 +32,8 @@ def data():
 @pytest.fixture(scope="session")
 def published():
     """published("objectives") -> {name: tensor} of what the published implementations computed."""
+    import numpy as np
+    import torch
 
     def load(name):
         with np.load(DATA / f"{name}.npz") as arrays:
@@ -44,6 +45,7 @@ def published():
 @pytest.fixture(scope="session")
 def conforms():
     """conforms(found, published): asserts the same shape, and equality within 1e-4 of the largest magnitude."""
+    import torch
 
     def check(found, expected):
         atol = 1e-4 * expected.abs().max().item()
@@ -55,18 +57,26 @@ def conforms():
 @pytest.fixture(scope="session")
 def tiny_stylegan2():
     """64 px, 10 layers, z and w of 32; random weights."""
+    from models.load_generator import load_generator
+
     return load_generator(DATA / "stylegan2_tiny.pth")
 
 
 @pytest.fixture(scope="session")
 def tiny_pggan():
     """64 px, z of 32; random weights."""
+    from models.load_generator import load_generator
+
     return load_generator(DATA / "pggan_tiny.pth")
 
 
 @pytest.fixture(scope="session")
 def tiny_clip_file(tmp_path_factory):
     """A ViT CLIP of random weights that sees 64 px and has 32 features, as a half-precision state dict."""
+    import torch
+
+    from models.clip_encoder import clip
+
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = clip.model.CLIP(32, 64, 2, 64, 16, 77, 49408, 64, 1, 1)
