@@ -146,7 +146,7 @@ def _follow(order, descriptors):
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # to take down all that was imported would cost a second
+    os._exit(code)  # to take down all that was imported would cost a second, here as below
 
 
 if __name__ == "__main__":
@@ -158,3 +158,4 @@ if __name__ == "__main__":
     order = _serve(socket.socket(fileno=int(sys.argv[1])))
     if order:
         _follow(*order)
+    os._exit(0)
