@@ -2,13 +2,13 @@
 
 import subprocess
 
-TIMEOUT = 400  # seconds; much more than any process of the tests takes, for a machine that is busy with other things
+TIMEOUT = 400  # seconds; far more than any of the tests' processes needs, so that a busy machine breaks no test
 
 
 class Beside:
     """A command in `cwd`, with what it says in a file next to that; a context manager, for subclasses to end it.
 
-    start: subprocess.Popen, or what takes its place.
+    start: subprocess.Popen, or `warm.start`.
     """
 
     def __init__(self, cwd, command, start=subprocess.Popen):

@@ -108,14 +108,14 @@ def run_command():
 
 @pytest.fixture(scope="session")
 def warm():
-    """What starts a command, as subprocess.Popen does, without the seconds that its imports take."""
+    """warm.start(command, cwd=..) -> a process like subprocess.Popen's, without the seconds that its imports take."""
     with Server() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def run_warm(warm, tmp_path_factory):
-    """As run_command, without the imports' seconds; and nothing is fetched from a hub of models."""
+    """As run_command, without the imports' seconds, and with no access to a hub of models."""
     streams = [tmp_path_factory.mktemp("streams") / name for name in ("out", "err")]
     no_hub = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/nonexistent"}
 

@@ -193,7 +193,7 @@ command_line.run(main)
 
 
 def free_port():
-    """One below those that the system gives to whoever asks for any."""
+    """A free port below those that the system hands out, so that no other process gets it before it is used."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as free, suppress(OSError):
             free.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Who may import whom where import-linter does not look: among the commands and scripts, which are no packages.
+"""Which imports are allowed where import-linter does not look: in the commands and scripts, which are not packages.
 
 The directions within `lib` and `models` are contracts in pyproject.toml, which `lint-imports` checks.
 """

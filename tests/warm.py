@@ -1,8 +1,9 @@
-"""Commands as processes forked from one that has imported torch: without the seconds that each would import for.
+"""Runs commands in processes forked from a server that has already imported torch, which saves each of them seconds.
 
-A test talks to the server over a pair of sockets, a line of JSON at a time, and waits for each answer:
-{"argv": [SCRIPT, ..], "cwd": .., "env": {..}, "session": BOOL}, with three file descriptors -> a process id,
-{"ended": PROCESS ID} -> its exit code.
+A test sends the server one line of JSON at a time over a socket and waits for the answer:
+
+    {"argv": [SCRIPT, ..], "cwd": .., "env": {..}, "session": BOOL} and three file descriptors   -> process id
+    {"ended": PROCESS ID}                                                                       -> exit code
 """
 
 import atexit
@@ -23,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 class Server:
-    """A context manager; `start` and `run` are subprocess' `Popen` and `run` for [sys.executable, SCRIPT, ..]."""
+    """A context manager that runs the server; `start` takes the place of subprocess.Popen."""
 
     def __enter__(self):
         self._control, end = socket.socketpair()
@@ -37,7 +38,7 @@ class Server:
         self._process.wait()
 
     def start(self, command, *, cwd, stdout, stderr, env=None, start_new_session=False):
-        """Start a process whose output goes to the open files `stdout` and `stderr`."""
+        """Run [sys.executable, SCRIPT, ..] with its output in the open files `stdout` and `stderr`."""
         python, *argv = map(str, command)
         assert python == sys.executable
         order = {"argv": argv, "cwd": str(cwd), "env": env or dict(os.environ), "session": start_new_session}
@@ -53,7 +54,7 @@ class Server:
 
 
 class Process:
-    """What the tests use of subprocess.Popen."""
+    """The part of subprocess.Popen that the tests use."""
 
     def __init__(self, server, pid, alive):
         self.pid, self.returncode, self._server, self._alive = pid, None, server, alive
@@ -85,7 +86,7 @@ class Process:
 
 
 def _line(receive):
-    """What comes up to the end of a line, or of the connection."""
+    """The bytes up to the end of a line or of the connection."""
     line = b""
     while not line.endswith(b"\n"):
         part = receive()
@@ -96,7 +97,7 @@ def _line(receive):
 
 
 def _serve(control):
-    """Fork a process for each order. Returns an order in the process that is to follow it, None at the end."""
+    """Fork a process for each order. Returns (order, descriptors) in a forked process, None when the tests end."""
     while True:
         descriptors = []
 
@@ -122,7 +123,7 @@ def _serve(control):
 
 
 def _follow(order, descriptors):
-    """Be the command. `held` stays open until this process ends, and in no other that it starts."""
+    """Run the command. `held` stays open until this process ends; the processes that it starts do not inherit it."""
     held, *streams = descriptors
     os.set_inheritable(held, False)
     for number, stream in enumerate(streams, start=1):
@@ -146,15 +147,15 @@ def _follow(order, descriptors):
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # to take down all that was imported would cost a second, here as below
+    os._exit(code)  # an ordinary exit would spend a second on freeing all that was imported
 
 
 if __name__ == "__main__":
     sys.path[0] = str(REPOSITORY)
-    for module in ("models.clip_encoder", "models.load_generator"):  # which import nearly all that takes long
+    for module in ("models.clip_encoder", "models.load_generator"):  # they import nearly everything that takes long
         importlib.import_module(module)
-    gc.freeze()  # what is never looked at is never copied
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to a terminal's processes: pytest ends this one
+    gc.freeze()  # the garbage collector would touch, and so copy, every page that is shared with the server
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to this process too; pytest ends it
     order = _serve(socket.socket(fileno=int(sys.argv[1])))
     if order:
         _follow(*order)
