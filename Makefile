@@ -1,31 +1,43 @@
 # make demo    install everything, then learn and show nine paths on drawn portraits
-# make test    install everything, then check the style and run the tests
+# make test    install everything, then check the style and the directions of imports, and run the tests
 PYTHON ?= python3
+WORKERS ?= 2
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .PHONY: demo test chromium clean
 
-.venv/requirements.txt: requirements.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
-	cp requirements.txt $@
+$(BIN)/python:
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
-.venv/requirements-dev.txt: requirements-dev.txt requirements-open-clip.txt .venv/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	cp requirements-dev.txt $@
+.venv/installed: requirements.txt | $(BIN)/python
+	$(PIP) -r requirements.txt
+	touch $@
 
-demo: .venv/requirements.txt
+# All files of requirements count: requirements-dev.txt includes others.
+.venv/installed-for-tests: $(wildcard requirements*.txt) .venv/installed
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+demo: .venv/installed
 	PYTHON=$(BIN)/python bash scripts/demo.sh
 
-test: .venv/requirements-dev.txt chromium
+# Each worker takes whole files in their order, so that what the tests of a file share is made once.
+test: .venv/installed-for-tests chromium
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=10
 
 # The page is tested in a real browser. Where none can be installed, those tests skip and say why.
 chromium:
-	@command -v chromium chromedriver >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null; } || \
-	  echo "chromium and chromedriver could not be installed: the page will not be tested in a browser"
+	@if [ -x /usr/bin/chromium ] && [ -x /usr/bin/chromedriver ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing chromium and chromium-driver with apt-get, as root: the page is tested in a browser"; \
+	  apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null || \
+	  echo "chromium and chromedriver could not be installed: the page will not be tested in a browser"; \
+	else \
+	  echo "chromium and chromedriver are not in /usr/bin, and only root can install them: the page will not be tested in a browser"; \
+	fi
 
 clean:
-	rm -rf .venv build .pytest_cache .ruff_cache
+	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache

@@ -1,19 +1,20 @@
 """A process that runs beside a test."""
 
-import os
 import subprocess
+
+TIMEOUT = 400  # seconds; far more than any of the tests' processes needs, so that a busy machine breaks no test
 
 
 class Beside:
-    """A command in `cwd`, with what it says in a file next to that; a context manager, for subclasses to end it."""
+    """A command in `cwd`, with what it says in a file next to that; a context manager, for subclasses to end it.
 
-    timeout = 90  # seconds that its end is waited for
+    start: subprocess.Popen, or `warm.start`.
+    """
 
-    def __init__(self, cwd, command):
+    def __init__(self, cwd, command, start=subprocess.Popen):
         self.cwd, self.output = cwd, cwd.with_name(cwd.name + ".out")
         with open(self.output, "w") as output:
-            self.process = subprocess.Popen(command, cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
-                                            env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+            self.process = start(command, cwd=cwd, stdout=output, stderr=output)
 
     def __enter__(self):
         return self
@@ -30,4 +31,4 @@ class Beside:
         """Exit code, after a signal if one is given."""
         if number is not None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=self.timeout)
+        return self.process.wait(timeout=TIMEOUT)

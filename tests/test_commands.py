@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from beside import TIMEOUT
 from PIL import Image
 
 import sample_gan
@@ -112,14 +113,14 @@ def workplace(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def train_in(workplace, data, tiny_clip_file, run_command):
+def train_in(workplace, data, tiny_clip_file, run_warm):
     """train_in(experiment) -> its finished process, begun in the workplace."""
 
     def run(experiment):
         flags, _, _, gan = EXPERIMENTS[experiment]
         arguments = [f"--gan={data / gan}.pth", f"--clip-model={tiny_clip_file}", "--corpus=my corpora/faces.txt"]
         arguments += ["--no-cuda", "--batch-size=2", "--num-latent-support-dipoles=4", *flags.split()]
-        return run_command("train.py", *arguments, cwd=workplace)
+        return run_warm("train.py", *arguments, cwd=workplace)
 
     return run
 
@@ -140,7 +141,7 @@ def trained(workplace, train_in):
 
 
 @pytest.fixture(scope="module")
-def pool_of(workplace, data, run_command):
+def pool_of(workplace, data, run_warm):
     """pool_of(gan) -> the directory of its two codes, made at the first call; those of StyleGAN2 are truncated."""
 
     def get(gan):
@@ -148,7 +149,7 @@ def pool_of(workplace, data, run_command):
         if not directory.exists():
             truncation = ["--truncation=0.7"] if gan == "stylegan2_tiny" else []
             arguments = ["-v", f"--gan={data / gan}.pth", "--num-samples=2", "--no-cuda", *truncation]
-            output = done(run_command("sample_gan.py", *arguments, cwd=workplace))
+            output = done(run_warm("sample_gan.py", *arguments, cwd=workplace))
             assert all(code.name in output for code in directory.iterdir() if code.is_dir())  # -v
         return directory
 
@@ -156,13 +157,13 @@ def pool_of(workplace, data, run_command):
 
 
 @pytest.fixture(scope="module")
-def walk(workplace, trained, pool_of, run_command):
+def walk(workplace, trained, pool_of, run_warm):
     """walk(experiment, *flags) -> the directory of the results, in which traverse_latent_space.py has run."""
 
     def run(experiment, *flags):
         exp, pool = trained(experiment), pool_of(EXPERIMENTS[experiment][3])
         arguments = [f"--exp={exp}", f"--pool={pool.name}", f"--shift-steps={STEPS}", f"--eps={EPS}", "--no-cuda"]
-        done(run_command("traverse_latent_space.py", *arguments, *flags, cwd=workplace))
+        done(run_warm("traverse_latent_space.py", *arguments, *flags, cwd=workplace))
         return exp / "results" / pool.name / f"{2 * STEPS}_{EPS}_{2 * STEPS * EPS}"
 
     return run
@@ -242,10 +243,9 @@ def test_settings_and_statistics_of_a_run_are_kept(trained, data):
 def test_command_file_repeats_a_complete_run_which_says_so(trained, workplace):
     directory = trained("Z")
     before = times_in(directory)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    command = ["bash", str(directory / "command.sh")]
-    output = done(subprocess.run(command, cwd=workplace, env=environment, capture_output=True, text=True, timeout=60))
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    options = {"cwd": workplace, "env": environment, "timeout": TIMEOUT, "capture_output": True, "text": True}
+    output = done(subprocess.run(["bash", str(directory / "command.sh")], **options))
     assert "complete" in output and directory.name in output and len(output.splitlines()) == 1
     assert times_in(directory) == before
 
@@ -274,9 +274,9 @@ def test_pool_of_a_proggan_has_the_space_z_alone(pool_of):
         assert files_in(code) == {"latent_code_z.pt", "image_z.jpg"}
 
 
-def test_another_seed_gives_other_codes(pool_of, data, run_command, tmp_path):
+def test_another_seed_gives_other_codes(pool_of, data, run_warm, tmp_path):
     arguments = [f"--gan={data / 'stylegan2_tiny'}.pth", "--num-samples=2", "--no-cuda", "--seed=1"]
-    done(run_command("sample_gan.py", *arguments, "--stylegan-space=W", cwd=tmp_path))
+    done(run_warm("sample_gan.py", *arguments, "--stylegan-space=W", cwd=tmp_path))
     pool = tmp_path / "experiments" / "latent_codes" / "stylegan2_tiny" / "stylegan2_tiny-2"
     codes = [path for path in pool.iterdir() if path.is_dir()]
     assert len(codes) == 2
@@ -284,14 +284,14 @@ def test_another_seed_gives_other_codes(pool_of, data, run_command, tmp_path):
     assert all((code / "image_w.jpg").is_file() and not (code / "image_z.jpg").exists() for code in codes)
 
 
-def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool_of, data, run_command, tmp_path):
+def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool_of, data, run_warm, tmp_path):
     arguments = [f"--gan={data / 'pggan_tiny'}.pth", "--num-samples=2", "--no-cuda"]
     pool = tmp_path / "experiments" / "latent_codes" / "pggan_tiny" / "pggan_tiny-2"
     shutil.copytree(pool_of("pggan_tiny"), pool)
     lost, kept = (path for path in pool.iterdir() if path.is_dir())
     lost.rename(tmp_path / "lost")
     before = times_in(kept)
-    done(run_command("sample_gan.py", *arguments, cwd=tmp_path))
+    done(run_warm("sample_gan.py", *arguments, cwd=tmp_path))
     assert {path for path in pool.iterdir() if path.is_dir()} == {lost, kept}
     assert contents(lost) == contents(tmp_path / "lost")
     assert times_in(kept) == before
@@ -374,12 +374,12 @@ def test_leap_and_size_of_the_shown_images(walk):
 
 
 @pytest.mark.parametrize("shape", [(2, 10, 32), (2, 32)])
-def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, tiny_stylegan2, run_command, workplace):
+def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, tiny_stylegan2, run_warm, workplace):
     codes = torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)))
     file = workplace / f"photographs{len(shape)}.pt"
     torch.save(codes, file)
     arguments = [f"--gan={data / 'stylegan2_tiny.pth'}", f"--from-codes={file}", "--no-cuda"]
-    done(run_command("sample_gan.py", *arguments, cwd=workplace))
+    done(run_warm("sample_gan.py", *arguments, cwd=workplace))
     pool = workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / f"stylegan2_tiny-{file.stem}"
     expected = codes if codes.ndim == 3 else codes[:, None].repeat(1, 10, 1)
     for code in expected.split(1):
@@ -391,7 +391,7 @@ def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, 
     for experiment in ("W", "W+", "S"):
         exp = trained(experiment)
         arguments = [f"--exp={exp}", f"--pool={pool.name}", "--shift-steps=1", "--eps=0.1", "--w-space", "--no-cuda"]
-        done(run_command("traverse_latent_space.py", *arguments, cwd=workplace))
+        done(run_warm("traverse_latent_space.py", *arguments, cwd=workplace))
         for code in expected.split(1):
             name = hashlib.sha1(code.numpy().tobytes()).hexdigest()
             paths = read_tensors(exp / "results" / pool.name / "2_0.1_0.2" / name / "paths_latent_codes.pt")
@@ -399,18 +399,20 @@ def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, 
             torch.testing.assert_close(paths[0, 1:2], start)
 
 
-@pytest.mark.parametrize("gan", ["stylegan2_portraits64", "pggan_portraits64"])
-def test_embedded_portraits_from_training_to_walk(gan, run_command, tmp_path):
+@pytest.mark.parametrize("gan, run", [("stylegan2_portraits64", "run_command"), ("pggan_portraits64", "run_warm")])
+def test_embedded_portraits_from_training_to_walk(gan, run, request, tmp_path):
+    """Once with each command as users start it, imports and all."""
+    run = request.getfixturevalue(run)
     missing = [file for file in (GENERATORS[gan].file, CLIP_FILES["clip_portraits64"]) if not file.is_file()]
     if missing:
         pytest.skip(f"not there yet: {', '.join(map(str, missing))}")
     flags = ["--corpus=attributes", "--batch-size=2", "--max-iter=2", "--no-cuda"]
-    done(run_command("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
-    done(run_command("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
+    done(run("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
+    done(run("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
     (experiment,) = (tmp_path / "experiments" / "complete").iterdir()
     assert experiment.name.startswith(f"ContraCLIP_{gan}-Z-K")
     flags = [f"--exp={experiment}", f"--pool={gan}-1", "--shift-steps=2", "--strip", "--no-cuda"]
-    done(run_command("traverse_latent_space.py", *flags, cwd=tmp_path))
+    done(run("traverse_latent_space.py", *flags, cwd=tmp_path))
     results = experiment / "results" / f"{gan}-1" / "4_0.2_0.8"
     dipoles = json.loads((experiment / "models" / "semantic_dipoles.json").read_text())
     assert len(list(results.glob("*/paths_images/*/*.jpg"))) == 5 * len(dipoles)

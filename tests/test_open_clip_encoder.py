@@ -400,10 +400,10 @@ def test_a_folder_without_weights(folders, tmp_path):
 # --- the command
 
 
-def test_training_with_siglip(run_command, folders, tmp_path):
+def test_training_with_siglip(run_warm, folders, tmp_path):
     (tmp_path / "corpus.txt").write_text(" | ".join(SENTENCES))
     clip_model = f"{OPEN_CLIP}{folders('SigLIP')}"
-    process = run_command(
+    process = run_warm(
         "train.py", "--gan=stylegan2_portraits64", "--corpus=corpus.txt", "--stylegan-space=W", "--max-iter=2",
         "--batch-size=2", "--num-latent-support-dipoles=2", "--no-cuda", f"--clip-model={clip_model}", cwd=tmp_path,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from beside import Beside
+from beside import TIMEOUT, Beside
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "ContraCLIP_stylegan2_tiny-W-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-contrastive_0.5-faces"
@@ -30,10 +30,10 @@ def arguments(data, tiny_clip_file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(arguments, run_command, tmp_path_factory):
+def uninterrupted(arguments, run_warm, tmp_path_factory):
     """The working directory of the run that nothing disturbed."""
     cwd = tmp_path_factory.mktemp("uninterrupted")
-    process = run_command("train.py", *arguments, cwd=cwd)
+    process = run_warm("train.py", *arguments, cwd=cwd)
     assert process.returncode == 0, process.stderr
     return cwd
 
@@ -41,12 +41,12 @@ def uninterrupted(arguments, run_command, tmp_path_factory):
 class Training(Beside):
     """A train.py that goes on beside the test; killed at the end of the block if it still runs."""
 
-    def __init__(self, cwd, arguments):
-        super().__init__(cwd, [sys.executable, str(REPOSITORY / "train.py"), *arguments])
+    def __init__(self, warm, cwd, arguments):
+        super().__init__(cwd, [sys.executable, str(REPOSITORY / "train.py"), *arguments], warm.start)
 
     def wait_for_checkpoint(self, newer_than=0):
         file = self.cwd / WIP / "models" / "checkpoint.pt"
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + TIMEOUT
         while not file.exists() or file.stat().st_mtime_ns <= newer_than:
             assert self.process.poll() is None, self.said
             assert time.monotonic() < deadline
@@ -71,47 +71,49 @@ def assert_same_end(cwd, uninterrupted):
     assert (cwd / COMPLETE / "stats.json").read_text() == (uninterrupted / COMPLETE / "stats.json").read_text()
 
 
-def finish(cwd, arguments, run_command, **options):
-    process = run_command("train.py", *arguments, cwd=cwd, **options)
+def finish(cwd, arguments, run_warm, **options):
+    process = run_warm("train.py", *arguments, cwd=cwd, **options)
     assert process.returncode == 0, process.stderr
     assert "Traceback" not in process.stderr
 
 
-def interrupt(cwd, arguments, number):
+def interrupt(warm, cwd, arguments, number):
     """A run that got a signal after its first checkpoint: exit code, output."""
-    with Training(cwd, arguments) as training:
+    with Training(warm, cwd, arguments) as training:
         training.wait_for_checkpoint()
         code = training.end(number)
     return code, training.said
 
 
 @pytest.fixture(scope="module")
-def ctrl_c(arguments, tmp_path_factory):
+def ctrl_c(warm, arguments, tmp_path_factory):
     """(working directory, exit code, output) of a run that began in an empty directory of its name."""
     cwd = tmp_path_factory.mktemp("ctrl_c")
     (cwd / WIP).mkdir(parents=True)
-    return cwd, *interrupt(cwd, arguments, signal.SIGINT)
+    return cwd, *interrupt(warm, cwd, arguments, signal.SIGINT)
 
 
 @pytest.fixture(scope="module")
-def terminated(arguments, tmp_path_factory):
+def terminated(warm, arguments, tmp_path_factory):
     """(working directory, exit code, output)"""
     cwd = tmp_path_factory.mktemp("terminated")
-    return cwd, *interrupt(cwd, arguments, signal.SIGTERM)
+    return cwd, *interrupt(warm, cwd, arguments, signal.SIGTERM)
 
 
-def test_run_that_was_killed_again_and_again_ends_as_if_it_never_was(arguments, uninterrupted, run_command, tmp_path):
+def test_run_that_was_killed_again_and_again_ends_as_if_it_never_was(
+    warm, arguments, uninterrupted, run_warm, tmp_path
+):
     delays = random.Random(0)
     written, iterations = 0, []
     for _ in range(3):
-        with Training(tmp_path, arguments) as training:
+        with Training(warm, tmp_path, arguments) as training:
             written = training.wait_for_checkpoint(newer_than=written)
             time.sleep(delays.uniform(0, 0.1))
             assert training.end(signal.SIGKILL) == -signal.SIGKILL
         iterations.append(load(tmp_path / WIP / "models" / "checkpoint.pt")["iteration"])
         written = (tmp_path / WIP / "models" / "checkpoint.pt").stat().st_mtime_ns
     assert 0 < iterations[0] < iterations[1] < iterations[2] < 60  # it went on, and did not begin anew
-    finish(tmp_path, arguments, run_command)
+    finish(tmp_path, arguments, run_warm)
     assert_same_end(tmp_path, uninterrupted)
 
 
@@ -128,28 +130,28 @@ def test_stopping_writes_a_checkpoint_and_says_so_in_one_line(way, code, request
 
 
 def test_run_in_a_once_empty_directory_goes_on_after_ctrl_c_beside_a_stale_partial_file(
-    arguments, ctrl_c, uninterrupted, run_command, tmp_path
+    arguments, ctrl_c, uninterrupted, run_warm, tmp_path
 ):
     shutil.copytree(ctrl_c[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / WIP / "models" / ".checkpoint.pt.1.partial").write_bytes(b"half")
-    finish(tmp_path, arguments, run_command)
+    finish(tmp_path, arguments, run_warm)
     assert_same_end(tmp_path, uninterrupted)
 
 
 def test_run_goes_on_with_another_checkpoint_interval_and_device_flag(
-    arguments, terminated, uninterrupted, run_command, tmp_path
+    arguments, terminated, uninterrupted, run_warm, tmp_path
 ):
     shutil.copytree(terminated[0], tmp_path, dirs_exist_ok=True)
     changed = [flag for flag in arguments if flag != "--no-cuda"] + ["--cuda", "--ckp-freq=11"]
-    finish(tmp_path, changed, run_command, env={"CUDA_VISIBLE_DEVICES": ""})
+    finish(tmp_path, changed, run_warm, env={"CUDA_VISIBLE_DEVICES": ""})
     assert_same_end(tmp_path, uninterrupted)
 
 
-def test_other_arguments_in_the_same_directory_are_named_and_change_nothing(arguments, terminated, run_command):
+def test_other_arguments_in_the_same_directory_are_named_and_change_nothing(arguments, terminated, run_warm):
     cwd = terminated[0]
     before = contents(cwd)
     others = ["--lr=0.5", "--batch-size=3", "--max-iter=9", "--precision=bf16"]
-    process = run_command("train.py", *arguments, *others, cwd=cwd)
+    process = run_warm("train.py", *arguments, *others, cwd=cwd)
     assert process.returncode == 2
     (line,) = process.stderr.splitlines()
     assert "lr is 0.5, was 0.02" in line and "batch_size is 3, was 2" in line and "max_iter is 9, was 60" in line
@@ -157,12 +159,12 @@ def test_other_arguments_in_the_same_directory_are_named_and_change_nothing(argu
     assert "log_freq" not in line and contents(cwd) == before
 
 
-def test_second_process_is_turned_away_and_the_first_goes_on(arguments, uninterrupted, run_command, tmp_path):
-    with Training(tmp_path, arguments) as first:
+def test_second_process_is_turned_away_and_the_first_goes_on(warm, arguments, uninterrupted, run_warm, tmp_path):
+    with Training(warm, tmp_path, arguments) as first:
         first.wait_for_checkpoint()
         first.process.send_signal(signal.SIGSTOP)  # holds it, so that it cannot end before the second comes
         before = contents(tmp_path)
-        second = run_command("train.py", *arguments, cwd=tmp_path)
+        second = run_warm("train.py", *arguments, cwd=tmp_path)
         assert second.returncode == 2
         (line,) = second.stderr.splitlines()
         assert "another process" in line and NAME in line
@@ -187,16 +189,16 @@ def before_it_was_moved(wip):
 @pytest.mark.parametrize(
     "killed", [before_its_settings_were_written, before_its_paths_were_saved, before_it_was_moved]
 )
-def test_run_is_finished_from_what_a_kill_left(killed, arguments, uninterrupted, run_command, tmp_path):
+def test_run_is_finished_from_what_a_kill_left(killed, arguments, uninterrupted, run_warm, tmp_path):
     shutil.copytree(uninterrupted / COMPLETE, tmp_path / WIP)
     killed(tmp_path / WIP)
-    finish(tmp_path, arguments, run_command)
+    finish(tmp_path, arguments, run_warm)
     assert_same_end(tmp_path, uninterrupted)
     assert not list((tmp_path / COMPLETE).rglob(".lock"))
 
 
-def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(arguments, run_command, tmp_path):
-    process = run_command("train.py", *arguments, "--lr=1e30", "--ckp-freq=1", cwd=tmp_path)
+def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(arguments, run_warm, tmp_path):
+    process = run_warm("train.py", *arguments, "--lr=1e30", "--ckp-freq=1", cwd=tmp_path)
     assert process.returncode == 2
     said = [line for line in process.stderr.splitlines() if line and not line.startswith("training:")]
     assert len(said) == 1 and "not finite" in said[0] and "checkpoint.pt" in said[0]

@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from beside import TIMEOUT
 
 from lib.files import save_tensors, write_json
 from lib.paths.support_sets import LatentSupportSets
@@ -35,22 +37,28 @@ def workplace(tmp_path_factory, data):
 class Walk:
     """The command at work, below `name` in the workplace: a pool of its own name has results of its own."""
 
-    def __init__(self, workplace, name, steps, *flags, prefix=()):
+    def __init__(self, start, workplace, name, steps, *flags, prefix=()):
         pool = workplace / name
         if not pool.exists():
             pool.symlink_to("pool")
         self.results = workplace / "experiment" / "results" / name / f"{2 * steps}_0.2_{round(0.4 * steps, 3)}"
         command = [*prefix, sys.executable, COMMAND, "--exp=experiment", f"--pool={name}", f"--shift-steps={steps}"]
         command += ["--strip", "--strip-height=32", "--gif", "--gif-height=96", "--no-cuda", "--batch-size=3", *flags]
-        self.process = subprocess.Popen(command, cwd=workplace, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+        self.errors = tempfile.TemporaryFile("w+")
+        with open(os.devnull, "w") as nowhere:
+            self.process = start(command, cwd=workplace, stdout=nowhere, stderr=self.errors, start_new_session=True)
 
     def until(self, pictures):
         """Wait until so many images are there, the hidden ones too."""
+        deadline = time.monotonic() + TIMEOUT
         while len(self.images()) < pictures:
-            assert self.process.poll() is None, self.process.stderr.read()
+            assert self.process.poll() is None and time.monotonic() < deadline, self.said()
             time.sleep(0.005)
         return self
+
+    def said(self):
+        self.errors.seek(0)
+        return self.errors.read()
 
     def images(self):
         """The frames' files, those in hidden directories too."""
@@ -85,34 +93,34 @@ class Walk:
 
     def ended(self):
         """(exit code, what it said)."""
-        _, stderr = self.process.communicate(timeout=200)
-        return self.process.returncode, stderr
+        code = self.process.wait(timeout=TIMEOUT)
+        return code, self.said()
 
     def contents(self):
         return {str(f.relative_to(self.results)): f.read_bytes() for f in self.results.rglob("*") if f.is_file()}
 
 
 @pytest.fixture(scope="module")
-def undisturbed(workplace):
-    walk = Walk(workplace, "undisturbed", 12)
+def undisturbed(warm, workplace):
+    walk = Walk(warm.start, workplace, "undisturbed", 12)
     code, stderr = walk.ended()
     assert code == 0, stderr
     return walk.contents()
 
 
-def test_a_walk_that_is_stopped_again_and_again_ends_as_one_that_was_not(workplace, undisturbed):
+def test_a_walk_that_is_stopped_again_and_again_ends_as_one_that_was_not(warm, workplace, undisturbed):
     total = NUM_CODES * NUM_PATHS * 25
-    walk = Walk(workplace, "stopped", 12, "--workers=2").until(15)
+    walk = Walk(warm.start, workplace, "stopped", 12, "--workers=2").until(15)
     others = walk.others()
     assert len(others) >= 2
     assert walk.end(signal.SIGKILL)[0] == -signal.SIGKILL
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + TIMEOUT
     while walk.others() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert walk.others() == []  # the processes that encode have ended with it
     killed = walk.times()
 
-    walk = Walk(workplace, "stopped", 12, "--workers=2").until(total // 2 + 20)
+    walk = Walk(warm.start, workplace, "stopped", 12, "--workers=2").until(total // 2 + 20)
     code, stderr = walk.end(signal.SIGINT)
     assert code == 130 and stderr.splitlines()[-1].endswith("interrupted") and "Traceback" not in stderr
     interrupted = walk.contents()
@@ -124,19 +132,19 @@ def test_a_walk_that_is_stopped_again_and_again_ends_as_one_that_was_not(workpla
             name for name in undisturbed if name.startswith(code.name)
         }
 
-    walk = Walk(workplace, "stopped", 12, "--workers=2").until(total // 2 + 40)
+    walk = Walk(warm.start, workplace, "stopped", 12, "--workers=2").until(total // 2 + 40)
     walk.process.terminate()
     code, stderr = walk.ended()
     assert code == 143 and stderr.splitlines()[-1].endswith("terminated") and "Warning" not in stderr
     assert not [name for name in walk.contents() if name.endswith(".partial")] and walk.others() == []
 
     full = ["bash", "-c", 'ulimit -f 20; exec "$@"', "bash"]  # files of 20 KiB at most: like a disk that is full
-    walk = Walk(workplace, "stopped", 12, "--workers=1", prefix=full)
+    walk = Walk(subprocess.Popen, workplace, "stopped", 12, "--workers=1", prefix=full)
     code, stderr = walk.ended()
     assert code == 2 and "Traceback" not in stderr
     assert "File too large" in stderr.splitlines()[-1] and "paths_strips" in stderr.splitlines()[-1]
 
-    walk = Walk(workplace, "stopped", 12)
+    walk = Walk(warm.start, workplace, "stopped", 12)
     code, stderr = walk.ended()
     assert code == 0, stderr
     found = walk.contents()
