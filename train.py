@@ -55,9 +55,11 @@ def parser():
         find_method(name).add_arguments(p)
 
     g = p.add_argument_group("training")
-    g.add_argument("--lr", type=positive_float, help="learning rate, a tenth after 90%% of the run (default: 0.001)")
-    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images per iteration (default: 32)")
-    g.add_argument("--max-iter", type=positive_int, metavar="I", help="iterations (default: 10000)")
+    g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
+    g.add_argument("--batch-size", type=positive_int, metavar="B",
+                   help="latent codes per iteration (default: of the method and loss)")
+    g.add_argument("--max-iter", type=number(int, Range(low=0)), metavar="I",
+                   help="iterations (default: of the method and loss); 0: paths as training begins with them")
     g.add_argument("--seed", type=seed, default=0, help="everything that is drawn follows from it")
 
     g = p.add_argument_group("experiment")
@@ -88,7 +90,8 @@ def parse(arguments):
 def settings_of(args):
     """The settings of a new run with these flags. Raises UserError where they contradict each other."""
     method = find_method(args.method)
-    values = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP)} | method.DEFAULTS | vars(args)
+    given = vars(args)
+    values = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP)} | method.defaults(given) | given
     unused = sorted(vars(args).keys() - {one.name for one in fields(method.Settings)})
     if unused:
         raise UserError(f"--{unused[0].replace('_', '-')} has no use with --method={args.method}: leave it out")
@@ -117,18 +120,20 @@ def main(arguments):
     # The same command again goes on with what it began with, whatever the flags' defaults have become since.
     begun = distributed.from_first(lambda: begun_with(arguments))
     settings = distributed.from_first(lambda: read_settings(begun)) if begun else settings
+    method = find_method(settings.method)
+    labels = method.find_labels(settings)
+    settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
     if settings.batch_size < distributed.world_size():
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
                         "without an image: raise it, or start fewer")
-    method = find_method(settings.method)
-    labels = method.find_labels(settings)
     generator = load_generator(settings.gan, device)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
     if settings.synthesis_resolution is not None:
         limit_resolution(space, settings.synthesis_resolution)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     name = begun.name if begun else experiment_name(settings, len(labels))
-    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, method.weights))
+    weights = method.weights_file(settings)
+    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))
     if distributed.from_first(lambda: experiment.complete):
         if distributed.is_first():
             print(f"{COMPLETE / name} is complete")
@@ -169,7 +174,7 @@ def train(experiment, space, labels, device):
         with StopRequest() as stop:
             finished = trainer.train(experiment, method, stop)
         if finished and distributed.is_first():
-            experiment.finish(method.trained.state_dict())
+            experiment.finish(method.result())
     return finished, stop
 
 

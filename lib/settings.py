@@ -163,7 +163,7 @@ class TrainingSettings(GeneratorSettings):
     stylegan_layer: int | None = setting(None, Range(low=0), named=True)
     synthesis_resolution: int | None = setting(None, COUNT)
     lr: float = setting(1e-3, POSITIVE)
-    batch_size: int = setting(32, COUNT)
+    batch_size: int | None = setting(32, COUNT)  # None until the method has chosen one
     max_iter: int = setting(10_000, Range(low=0))
     seed: int = setting(0, SEED)
     exp_id: str = setting("", named=True)

@@ -50,7 +50,7 @@ def open_experiment(directory, gan=None, device="cpu"):
     directory = Path(directory)
     settings = read_settings(directory)
     method = find_method(settings.method)
-    labels, weights = read_labels(directory, settings), find_weights(directory, method.weights)
+    labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
     settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
     generator = load_generator(gan, device)

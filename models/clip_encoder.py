@@ -1,4 +1,6 @@
 """A frozen CLIP: sentences and images into one embedding space."""
+import hashlib
+import json
 import os
 import pickle
 import socket
@@ -7,7 +9,8 @@ import urllib.parse
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -84,6 +87,16 @@ class CLIPEncoder(nn.Module):
         mean, deviation = (torch.tensor(x).reshape(-1, 1, 1) for x in (self.interface.mean, self.interface.deviation))
         self.register_buffer("mean", 2 * mean - 1, persistent=False)
         self.register_buffer("deviation", 2 * deviation, persistent=False)
+
+    @cached_property
+    def fingerprint(self):
+        """A hash of the weights and of how images are prepared."""
+        seen = replace(self.interface, tokenize=None)  # a function, which has no name that lasts
+        digest = hashlib.sha256(json.dumps(asdict(seen)).encode())
+        for key, tensor in self.model.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     def train(self, mode=True):
         """Stays in evaluation mode: the encoder is frozen, its batch statistics too."""

@@ -10,8 +10,6 @@ A training run asks, for each iteration i:
 and sends the loss' gradient back part by part to the ends, and from these to `trained` in one go.
 """
 
-from typing import ClassVar
-
 from lib.settings import TrainingSettings
 
 
@@ -26,9 +24,7 @@ class Method:
     """
 
     Settings = TrainingSettings  # with the method's own fields
-    DEFAULTS: ClassVar = {}  # of its flags for a new run, where they are not those of `Settings`
     reads_corpus = False  # whether it learns from --corpus and needs a CLIP
-    weights = "paths.pt"  # the file of its trained paths, below the experiment's models/
 
     def __init__(self, settings, space, labels):
         self.settings, self.space, self.labels = settings, space, labels
@@ -38,6 +34,11 @@ class Method:
     @staticmethod
     def add_arguments(parser):
         """Add a group of this method's own flags to an `argparse.ArgumentParser`."""
+
+    @staticmethod
+    def defaults(given):
+        """{name: value} of a new run's flags, where they differ from those of `Settings`. given: the flags that are."""
+        return {}
 
     @staticmethod
     def check(settings):
@@ -54,6 +55,16 @@ class Method:
         from lib.dipoles import load_corpus
 
         return load_corpus(settings.corpus)
+
+    @staticmethod
+    def batch_size(settings, num_paths):
+        """The batch size of a run that does not say."""
+        return settings.batch_size
+
+    @staticmethod
+    def weights_file(settings):
+        """The file of the trained paths, below the experiment's models/."""
+        return "paths.pt"
 
     # --- a run
 
@@ -90,6 +101,10 @@ class Method:
     def paths(self):
         return self.trained
 
+    def result(self):
+        """The state dict of the paths that training has come to, as `load_paths` takes it."""
+        return self.trained.state_dict()
+
     # --- an iteration
 
     def draw(self, iteration):
@@ -118,3 +133,6 @@ class Method:
 
     def learning_rate(self, iteration):
         return self.settings.lr
+
+    def updated(self, iteration):
+        """Called when the weights have taken the step of an iteration."""

@@ -88,6 +88,21 @@ class LatentSupportSets(nn.Module):
         return sets
 
     @classmethod
+    def around(cls, centre, directions, num_dipoles, radius, beta, generator, spread=0.5):
+        """Antipodal pairs about a centre (d,), scattered about the line of each path: directions (K, d), unit.
+
+        v = radius * unit(direction + spread * n / sqrt(d)), n ~ N(0, I), gives the support vectors centre +- v; kernels
+        have fallen to beta at the antipode, as in `random`.
+        """
+        num_paths, dim = directions.shape
+        sets = cls(num_paths, num_dipoles, dim)
+        noise = torch.randn(num_paths, num_dipoles, dim, generator=generator)
+        vectors = radius * nn.functional.normalize(directions[:, None] + spread * noise / math.sqrt(dim), dim=-1)
+        sets.SUPPORT_SETS.data = torch.stack([centre + vectors, centre - vectors], dim=2).reshape(num_paths, -1)
+        sets.LOGGAMMA.data.fill_(math.log(-math.log(beta) / (2 * radius) ** 2))
+        return sets
+
+    @classmethod
     def from_state(cls, state, dim, source):
         """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, where they do not fit."""
         if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():

@@ -93,6 +93,7 @@ def iterate(run, method, frozen, experiment):
     if not all(gradient.isfinite().all() for gradient in gradients):
         raise UserError(_not_finite("the gradient is", run.iteration, experiment.checkpoint))
     run.optimizer.step()
+    method.updated(run.iteration)
     run.iteration += 1
     run.losses.append(value)
 
