@@ -2,7 +2,7 @@
 
     z ~ N(0, I) -> codes -> images -> CLIP -> f0
     codes + shift * support_sets(codes, k) -> images -> CLIP -> f1
-    how f1 - f0 points where the text of dipole k asks it to
+    loss: how well f1 - f0 points where the text of dipole k asks it to
 """
 
 import math
@@ -37,7 +37,7 @@ class ContraCLIPSettings(TrainingSettings):
 
     @property
     def idea(self):
-        """Which of `objectives.IDEAS` the text follows."""
+        """Which of `objectives.IDEAS` sets the direction of the text."""
         return "styleclip" if self.styleclip else "linear" if self.linear else "nonlinear"
 
 
@@ -51,23 +51,26 @@ class ContraCLIP(Method):
         g = parser.add_argument_group("contraclip: text")
         g.add_argument("--css-beta", "--beta", dest="css_beta", type=number(float, CSS_BETA),
                        metavar="BETA",
-                       help="kernel of a pole at the other pole, in [0.25, 1): larger is more linear (default: 0.5)")
+                       help="value of a pole's kernel at the other pole, in [0.25, 1); larger is more linear "
+                            "(default: 0.5)")
         idea = g.add_mutually_exclusive_group()
         idea.add_argument("--linear", action="store_true", help="the text points along the difference of the poles")
-        idea.add_argument("--styleclip", action="store_true", help="the text points at the pole itself")
+        idea.add_argument("--styleclip", action="store_true", help="the text points to the pole itself")
         g = parser.add_argument_group("contraclip: paths")
         g.add_argument("--num-latent-support-dipoles", type=positive_int, metavar="N",
-                       help="dipoles per path (default: 32)")
+                       help="pairs of support vectors per path (default: 32)")
         g.add_argument("--lss-beta", type=number(float, LSS_BETA), metavar="BETA",
-                       help="kernel of a latent support vector at its antipode when training begins, in (0, 1) "
+                       help="value of a support vector's kernel at its antipode when training begins, in (0, 1) "
                             "(default: 0.1)")
         g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
                        help="shortest shift, in units of the latent space (default: 0.25)")
         g.add_argument("--max-shift-magnitude", type=positive_float, metavar="EPS",
                        help="longest shift (default: 0.45)")
         g = parser.add_argument_group("contraclip: training")
-        g.add_argument("--loss", choices=("cossim", "contrastive"), help="how moves are compared (default: cossim)")
-        g.add_argument("--temperature", type=positive_float, help="of the contrastive loss (default: 1.0)")
+        g.add_argument("--loss", choices=("cossim", "contrastive"),
+                       help="how the images' moves are compared with the text (default: cossim)")
+        g.add_argument("--temperature", type=positive_float,
+                       help="temperature of the contrastive loss (default: 1.0)")
 
     @staticmethod
     def check(settings):
@@ -77,8 +80,9 @@ class ContraCLIP(Method):
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
-        """After the published README: ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>
-        -<loss>-<corpus>, where W+ and S are followed by their last moved layer and contrastive by _<temperature>."""
+        """As in the published README: ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>
+        -<loss>-<corpus>, where W+ and S are followed by the last layer that moves, and contrastive by _<temperature>.
+        """
         space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         loss = f"contrastive_{settings.temperature}" if settings.loss == "contrastive" else settings.loss
         return (f"ContraCLIP_{gan}-{space}-K{num_paths}-D{settings.num_latent_support_dipoles}"
