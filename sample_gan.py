@@ -28,7 +28,7 @@ def parser():
                    help="StyleGAN2: which code the image is named after; those of Z, W and W+ are all written")
     p.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W; 1: no truncation")
-    p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"codes (default: {NUM_SAMPLES})")
+    p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"number of codes (default: {NUM_SAMPLES})")
     p.add_argument("--seed", type=seed, default=0, help="the seed of the codes")
     p.add_argument("--from-codes", metavar="FILE.pt",
                    help="StyleGAN2: use the codes of a tensor (n, layers, w_dim) or (n, w_dim) as they are, such as "

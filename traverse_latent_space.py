@@ -33,7 +33,7 @@ def parser():
     g = p.add_argument_group("pictures")
     g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     g.add_argument("--workers", type=number(int, Range(low=0)), metavar="N",
-                   help="processes that write the pictures (default: one per core); 0: the generator's process does")
+                   help="processes that write the pictures (default: one per core); 0: no extra processes")
     g.add_argument("--img-size", type=pixels, metavar="PX", help="size of the images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, Range(1, 95)), default=95, metavar="Q",
                    help="JPEG quality, 1 to 95")

@@ -36,7 +36,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
         super().__init__(prog, max_help_position=32, width=110)
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, True, False, "") else super()._get_help_string(action)
+        has_default = action.default not in (None, "") and not isinstance(action.default, bool)
+        return super()._get_help_string(action) if has_default else action.help
 
 
 def add_device_arguments(parser):
@@ -126,7 +127,7 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
 
-    def wished(self):
+    def requested(self):
         """Whether any process of the run got a signal. An exchange between all processes: all must call it equally
         often."""
         self.granted = distributed.largest(self.signal or 0)

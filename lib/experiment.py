@@ -1,4 +1,4 @@
-"""An experiment's directory: its name, what lies in it, and its way from experiments/wip to experiments/complete.
+"""An experiment's directory: its name, its files, and its way from experiments/wip to experiments/complete.
 
     args.json       the settings of the run, including what was measured or read when it began
     command.sh      the command that started it

@@ -1,7 +1,7 @@
 """What an experiment, a pool and a walk store about how they were made: dataclasses, to and from JSON.
 
-The default of a field is the value that files from before the field stand for. The flag that sets it may have another
-default, which may change over time; the field's may not.
+A file that was written before a field existed lacks it, and stands for the field's default. The flag that sets the
+field may have another default, which may change over time; the field's may not.
 
 Each field states its use:
 
@@ -10,7 +10,7 @@ Each field states its use:
     KEPT    as SAME, but a command that does not give it takes over what was stored
     FACT    measured or read when the work began, not given by a flag; compared if both sides have it
 
-`named=True`: the setting is part of the experiment's name. A method adds fields of its own by a subclass.
+`named=True`: the setting is part of the experiment's name. A method adds its own fields in a subclass.
 """
 
 import math

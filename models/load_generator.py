@@ -22,8 +22,7 @@ def load_generator(name_or_file, device="cpu"):
 
 
 def mismatch(generator, name):
-    """In words, how a generator differs from what its name stands for; None if it does not, or if the name is not a
-    known one."""
+    """In words, how a generator differs from what its name promises; None if it does not, or if the name is unknown."""
     weights = GENERATORS.get(name)
     family = generator.family.name
     if weights is None or (family, generator.resolution) == (weights.family, weights.resolution):

@@ -8,7 +8,7 @@
 Released weights are taken from Hugging Face's cache, or else downloaded into it. A model whose tokenizer is not CLIP's
 (such as SigLIP) also needs tokenizer.json and tokenizer_config.json, which are looked for beside a file, in a folder,
 and in the cache. open_clip itself would read them with `transformers`, which is ten times as large and since version 5
-builds some tokenizers anew from their vocabulary; here, `tokenizers` reads them as they were released.
+rebuilds some tokenizers from their vocabulary; here, `tokenizers` reads them as they were released.
 """
 
 import difflib

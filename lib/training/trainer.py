@@ -49,7 +49,7 @@ class Run:
     def load(self, path):
         state = distributed.from_first(lambda: load_tensors(path))
         if not isinstance(state, dict) or not CHECKPOINT_KEYS <= state.keys():
-            raise UserError(f"{path} is not a checkpoint: remove it to begin anew")
+            raise UserError(f"{path} is not a checkpoint: remove it to start again")
         self.trained.load_state_dict(state["support_sets"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
@@ -69,7 +69,7 @@ def train(experiment, method, stop):
     bar = tqdm(initial=run.iteration, total=settings.max_iter, desc="training", unit="it", dynamic_ncols=True,
                disable=not distributed.is_first())
     with bar:
-        while run.iteration < settings.max_iter and not stop.wished():
+        while run.iteration < settings.max_iter and not stop.requested():
             iterate(run, method, frozen, experiment)
             bar.update()
             if run.iteration % settings.log_freq == 0 or run.iteration == settings.max_iter:

@@ -197,14 +197,14 @@ def row(gan, resolution, batch_size, options):
     typical = {kind: median(values) for kind, values in times.items()}
     floor = bench.operations() / median(rates)
 
-    def told(values, form):
+    def shown(values, form):
         return [form.format(values[kind]) if values.get(kind) else "-" for kind in ("plain", "ours")]
 
     gib = {kind: value and value / 2**30 for kind, value in memory.items()}
     pair = len(typical) == 2
-    cells = [f"{gan} {resolution}", str(batch_size), *told(typical, "{:.3g}")]
+    cells = [f"{gan} {resolution}", str(batch_size), *shown(typical, "{:.3g}")]
     cells += [f"{typical['plain'] / typical['ours']:.2f}" if pair else "-", f"{floor:.3g}"]
-    cells += [*told(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
+    cells += [*shown(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
     return "| " + " | ".join(cells) + " |", cosine is None or cosine > LEAST_COSINE, median(rates)
 
 
