@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job, end to end, on the embedded portraits: a pool, nine paths, a page. Run again, it goes on where it stopped.
+# The whole procedure on the embedded portraits: a pool, nine paths, a page. If it was stopped, run it again to resume.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python}

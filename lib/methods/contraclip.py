@@ -4,7 +4,7 @@ This file has the authors' losses, which compare one end of a path with its star
 
     z ~ N(0, I) -> codes -> images -> CLIP -> f0
     codes + shift * paths(codes, k) -> images -> CLIP -> f1
-    how f1 - f0 points where the text of dipole k asks it to
+    loss: how well f1 - f0 points where the text of dipole k asks it to
 
 `--loss=paired`, which compares both ends of a path with each other, is in `paired`.
 """
@@ -48,7 +48,7 @@ class ContraCLIPSettings(TrainingSettings):
 
     @property
     def idea(self):
-        """Which of `objectives.IDEAS` the text follows."""
+        """Which of `objectives.IDEAS` sets the direction of the text."""
         return "styleclip" if self.styleclip else "linear" if self.linear else "nonlinear"
 
 
@@ -61,10 +61,11 @@ class ContraCLIP(Method):
         g = parser.add_argument_group("contraclip: text")
         g.add_argument("--css-beta", "--beta", dest="css_beta", type=number(float, CSS_BETA),
                        metavar="BETA",
-                       help="kernel of a pole at the other pole, in [0.25, 1): larger is more linear (default: 0.5)")
+                       help="value of a pole's kernel at the other pole, in [0.25, 1); larger is more linear "
+                            "(default: 0.5)")
         idea = g.add_mutually_exclusive_group()
         idea.add_argument("--linear", action="store_true", help="the text points along the difference of the poles")
-        idea.add_argument("--styleclip", action="store_true", help="the text points at the pole itself")
+        idea.add_argument("--styleclip", action="store_true", help="the text points to the pole itself")
         g = parser.add_argument_group("contraclip: paths")
         g.add_argument("--path", choices=("sets", "lines"),
                        help="what a path is: bent by sets of RBF kernels, or a straight line (default: lines with "
@@ -73,9 +74,9 @@ class ContraCLIP(Method):
                        help="where training begins: at random paths, or at directions found from the sentences in "
                             "closed form (default: text with --loss=paired, else random)")
         g.add_argument("--num-latent-support-dipoles", type=positive_int, metavar="N",
-                       help="sets: dipoles per path (default: 32)")
+                       help="sets: pairs of support vectors per path (default: 32)")
         g.add_argument("--lss-beta", type=number(float, LSS_BETA), metavar="BETA",
-                       help="sets: kernel of a support vector at its antipode when training begins, in (0, 1) "
+                       help="sets: value of a support vector's kernel at its antipode when training begins, in (0, 1) "
                             "(default: 0.5 with --lss-start=text, else 0.1)")
         g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
                        help="shortest shift, in units of the latent space; paired: of each path's own natural shift "
@@ -84,9 +85,10 @@ class ContraCLIP(Method):
                        help="longest shift (default: 0.45; paired: 1.8)")
         g = parser.add_argument_group("contraclip: training")
         g.add_argument("--loss", choices=("paired", "contrastive", "cossim"),
-                       help="what is compared: both ends of a path (paired), or one end with the start, as the authors "
-                            "do (contrastive, cossim) (default: paired)")
-        g.add_argument("--temperature", type=positive_float, help="of the contrastive loss (default: 1.0)")
+                       help="what is compared with the text: both ends of a path with each other (paired), or one end "
+                            "with the start, as the authors do (contrastive, cossim) (default: paired)")
+        g.add_argument("--temperature", type=positive_float,
+                       help="temperature of the contrastive loss (default: 1.0)")
 
     @staticmethod
     def defaults(given):
@@ -119,10 +121,10 @@ class ContraCLIP(Method):
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
-        """After the published README: ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>
-        -<loss>-<corpus>, where W+ and S are followed by their last moved layer and contrastive by _<temperature>.
-        `lines` stands for D<dipoles> where paths are straight, a start is named where it is not the loss' own, and the
-        paired loss does not warp the text: it has no <idea>_beta-<beta>."""
+        """As in the published README: ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>
+        -<loss>-<corpus>, where W+ and S are followed by the last layer that moves, and contrastive by _<temperature>.
+        `lines` replaces D<dipoles> where paths are straight, a start that is not the loss' usual one is named, and the
+        paired loss, which does not warp the text, has no <idea>_beta-<beta>."""
         space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         loss = f"contrastive_{settings.temperature}" if settings.loss == "contrastive" else settings.loss
         path = "lines" if settings.path == "lines" else f"D{settings.num_latent_support_dipoles}"

@@ -50,7 +50,7 @@ def report(dipoles, moved):
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("exp", metavar="EXP_DIR", help="an experiment on the corpus `attributes`")
-    parser.add_argument("--shift-steps", type=int, default=15, help="steps in either sense (default: the demo's)")
+    parser.add_argument("--shift-steps", type=int, default=15, help="steps in either direction (default: the demo's)")
     parser.add_argument("--eps", type=float, default=0.1, help="length of a step (default: the demo's)")
     args = parser.parse_args(arguments)
     report(*movements(args.exp, args.shift_steps, args.eps))
