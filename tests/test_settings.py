@@ -69,7 +69,7 @@ def test_a_lacking_setting_has_the_default_of_its_time(stored):
         ({"lr": 10**400}, "lr 1000"),
         ({"batch_size": 2.5}, "batch_size 2.5, which is not of the type int"),
         ({"batch_size": 0}, "batch_size 0, which must be at least 1"),
-        ({"loss": "mse"}, "loss 'mse', which must be one of cossim, contrastive"),
+        ({"loss": "mse"}, "loss 'mse', which must be one of cossim, contrastive, paired"),
         ({"stylegan_space": ["W"]}, "stylegan_space"),
         ({"precision": "zzz"}, "precision 'zzz'"),
         ({"gan": None}, "gan None"),
