@@ -454,7 +454,7 @@ def test_corpus_that_was_edited_since_is_refused_by_its_new_sentence(refused, wo
 
 def test_walk_without_a_pool_is_refused(walk_refused, workplace):
     assert "no-such-pool" in walk_refused(pool="no-such-pool")
-    assert "is no pool" in walk_refused(pool="experiments")
+    assert "is not a pool" in walk_refused(pool="experiments")
     (workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / "empty").mkdir()
     assert "empty" in walk_refused(pool="empty")
 
