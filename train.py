@@ -16,9 +16,7 @@ from models.registry import GENERATORS, family_of
 
 EXAMPLE = """
 example, on the embedded portraits:
-  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --corpus=attributes \\
-      --num-latent-support-dipoles=32 --lss-beta=0.5 --loss=contrastive --temperature=0.1 --lr=0.02 \\
-      --truncation=0.7 --min-shift-magnitude=0.4 --max-shift-magnitude=0.8 --batch-size=18 --max-iter=200
+  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --truncation=0.7 --corpus=attributes
 
 The run is in experiments/wip/ until it ends, then in experiments/complete/. Ctrl-C writes a checkpoint and stops. Run
 the same command again to resume from the last checkpoint.
