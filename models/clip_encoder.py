@@ -1,4 +1,5 @@
 """A frozen CLIP: sentences and images into one embedding space."""
+
 import hashlib
 import json
 import os
@@ -7,9 +8,8 @@ import socket
 import tempfile
 import urllib.parse
 import warnings
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
+from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
 from models.errors import UserError
 from models.files import sha256
 from models.registry import CLIP_FILES
@@ -27,39 +28,16 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     import clip
 
-# The mean and deviation of the pixels in [0, 1] that CLIP was trained on (clip.clip._transform).
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
-OPEN_CLIP = "open_clip:"  # the prefix of models of the library open_clip
-
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
-DOWNLOAD_TIMEOUT = 15  # seconds without an answer
 
 # How loading fails for a file that is damaged or holds something else: unpickling, a missing key, a wrong shape.
 NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError, AssertionError, TypeError, ValueError,
               ArithmeticError, EOFError, OSError, NameError)
 
 
-@dataclass(frozen=True)
-class Interface:
-    """The size of a model's features, and how it expects its sentences and images."""
-
-    embed_dim: int  # E
-    tokenize: Callable  # a sentence -> its token ids, including those that mark its start and end
-    context_length: int  # number of ids that the model reads
-    resolution: int  # pixels per side
-    padding: int = 0  # the id that fills up short sentences
-    mean: tuple = MEAN  # of colours in [0, 1], like the deviation
-    deviation: tuple = DEVIATION
-    interpolation: str = "bicubic"
-    resize_mode: str = "shortest"  # the side that is resized to the resolution; or "longest"; or "squash" for both
-    background: float = -1.0  # around an image whose longest side was resized, in [-1, 1]
-
-    @classmethod
-    def of(cls, model):
-        """The interface of a `clip.model.CLIP`."""
-        return cls(model.text_projection.shape[1], clip_tokens, model.context_length, model.visual.input_resolution)
+def interface_of(model):
+    """The `Interface` of a `clip.model.CLIP`."""
+    return Interface(model.text_projection.shape[1], clip_tokens, model.context_length, model.visual.input_resolution)
 
 
 def clip_tokens(sentence):
@@ -79,7 +57,7 @@ class CLIPEncoder(nn.Module):
         """interface: an `Interface`; by default, that of a `clip.model.CLIP`."""
         super().__init__()
         self.model = model.float().eval().requires_grad_(False)
-        self.interface = interface or Interface.of(model)
+        self.interface = interface or interface_of(model)
         self.embed_dim = self.interface.embed_dim
         self.resolution = self.interface.resolution
         self.context_length = self.interface.context_length
@@ -179,12 +157,6 @@ def _load_open_clip(name):
         raise UserError(f"{OPEN_CLIP}{name} needs the package {error.name}: "
                         "pip install -r requirements-open-clip.txt") from None
     return CLIPEncoder(*load_open_clip(name))
-
-
-def reason(error):
-    """The type and message of a library's error, shortened to one line."""
-    text = " ".join(str(error).split()).split(". ")[0][:160]
-    return f"{type(error).__name__}: {text}"
 
 
 def _fetch(name):

@@ -24,7 +24,7 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer, get_clean_fn
 from tokenizers import Tokenizer
 
-from models.clip_encoder import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
+from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
 from models.errors import UserError
 
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"

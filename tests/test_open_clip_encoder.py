@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.clip_encoder import OPEN_CLIP, load_clip
+from models.clip_encoder import load_clip
+from models.clip_interface import OPEN_CLIP
 from models.errors import UserError
 
 open_clip = pytest.importorskip("open_clip")

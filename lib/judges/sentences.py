@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from lib.dipoles import encode_dipoles, load_corpus
 from lib.files import read_json
 from lib.judges.judge import Judge
-from models.clip_encoder import OPEN_CLIP, load_clip
+from models.clip_encoder import load_clip
+from models.clip_interface import OPEN_CLIP
 from models.errors import UserError
 from models.files import sha256
 from models.registry import CLIP_FILES

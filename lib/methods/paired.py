@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lib.methods.contraclip import ContraCLIP
+from lib.methods.dipole_paths import DipolePaths
 from lib.paths.lines import Lines
 from lib.paths.support_sets import LatentSupportSets
 from models.errors import UserError
@@ -76,7 +76,7 @@ class Trained(nn.Module):
             self.register_buffer(name, tensor)
 
 
-class PairedContraCLIP(ContraCLIP):
+class PairedContraCLIP(DipolePaths):
     def begin(self):
         from lib.latent_space import jung_radius
 

@@ -31,7 +31,8 @@ from tqdm import tqdm
 from lib.command_line import run
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
-from models.clip_encoder import DEVIATION, MEAN, clip, load_clip
+from models.clip_encoder import clip, load_clip
+from models.clip_interface import DEVIATION, MEAN
 from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
 
