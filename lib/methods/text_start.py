@@ -30,8 +30,8 @@ from lib.files import save_tensors
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
-FEATURE_CODES = 512  # for the covariance of features
-RESPONSE_CODES = 32  # for J
+FEATURE_CODES = 1024  # for the covariance of features
+RESPONSE_CODES = 64  # for J
 STEP = 0.07  # of the central differences, as a share of the Jung radius
 ALPHAS, BETAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (0.01, 0.3)
 LEAST_SLOPE = 1e-6  # change of t_k . u per unit of move: a path without effect has natural shifts too
