@@ -79,8 +79,7 @@ def main(arguments):
     sources = pools.code_directories(pool)
     pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
 
-    length = round(2 * args.shift_steps * args.eps, 3)
-    results = experiment.directory / "results" / pool.name / f"{2 * args.shift_steps}_{args.eps}_{length}"
+    results = experiment.directory / "results" / pool.name / settings.name
     own, silent = distributed.share(sources), not distributed.is_first()
     total = len(own) * experiment.paths.num_paths
     workers = default_workers() if args.workers is None else args.workers

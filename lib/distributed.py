@@ -82,6 +82,16 @@ def _meet(store):
     return own
 
 
+def wait():
+    """Wait until all processes have come here."""
+    if world_size() == 1:
+        return
+    import torch.distributed as dist
+
+    with _together():
+        dist.barrier()
+
+
 def leave():
     """Wait until all processes have called this, then go on alone. Does nothing before they have met, or after."""
     if not heartbeat.beats():

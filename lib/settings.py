@@ -211,6 +211,11 @@ class WalkSettings(Settings):
     strip_height: int = setting(256, PIXELS, of=STRIP)
 
     @property
+    def name(self):
+        """Of the directory: steps on both sides, their length, and the length of a path."""
+        return f"{2 * self.shift_steps}_{self.eps}_{round(2 * self.shift_steps * self.eps, 3)}"
+
+    @property
     def frames_per_path(self):
         """The start, and every `shift_leap`-th code on either side of it."""
         return 2 * (self.shift_steps // self.shift_leap) + 1

@@ -34,12 +34,16 @@ class Synthesiser:
         self.synthesise, self.batch_size = synthesise, batch_size
         self.has_said = False
 
-    @torch.no_grad()
     def __call__(self, codes):
         """Codes (N, ...) -> frames (N, H, W, 3) uint8, a numpy array. Raises UserError where not even one fits."""
+        return np.concatenate(self.batches(codes, to_uint8))
+
+    @torch.no_grad()
+    def batches(self, codes, see):
+        """Codes (N, ...) -> [see(images (B, 3, H, W)) of each batch]. Raises UserError where not even one fits."""
         while True:
             try:
-                return np.concatenate([to_uint8(self.synthesise(part)) for part in codes.split(self.batch_size)])
+                return [see(self.synthesise(part)) for part in codes.split(self.batch_size)]
             except torch.OutOfMemoryError:
                 at_once = min(self.batch_size, len(codes))
             self._halve(at_once)
