@@ -59,7 +59,7 @@ def evaluate(directory, question, device):
     pool = pools.find_pool(question.pool, generator_name(settings.gan), settings.gan_sha256)
     walk = find_walk(experiment.directory / "results" / pool.name, w_space=question.w_space, eps=question.eps,
                      shift_steps=question.shift_steps, shift_leap=question.shift_leap)
-    weights = find_weights(experiment.directory, find_method(settings.method).weights)
+    weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
     origin = {"gan_sha256": settings.gan_sha256, "weights": sha256(weights)}
     subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
                       pools.code_directories(pool), walk, origin)

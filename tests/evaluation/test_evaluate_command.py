@@ -180,7 +180,7 @@ def test_what_cannot_be_compared_is_refused(evaluated, copy, run_warm):
     [
         (["--pool=stylegan2_tiny-1"], "the pool has one code"),
         (["--pool=pggan_tiny-2"], "no pool 'pggan_tiny-2'"),
-        (["--pool=experiments/latent_codes/pggan_tiny/pggan_tiny-2"], "another file of this generator's name"),
+        (["--pool=experiments/latent_codes/pggan_tiny/pggan_tiny-2"], "another file with this generator's name"),
         (["--shift-steps=1"], "the paths have 1 image in either direction"),
         (["--judge=faces"], "the judge faces has no weights: run `python download.py --only"),
         (["--judge=onnx:nothing.onnx"], "nothing.onnx"),
@@ -218,7 +218,7 @@ def test_an_experiment_that_is_not_complete_is_refused(copy, arguments, run_warm
     (copy / EXP / "models" / "latent_support_sets.pt").unlink()
     before = listing(copy)
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy)
-    assert process.returncode == 2 and "the experiment has not ended" in process.stderr
+    assert process.returncode == 2 and "the training has not ended" in process.stderr
     assert listing(copy) == before
 
 
