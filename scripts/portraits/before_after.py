@@ -36,7 +36,7 @@ def sheet(labels, before, after):
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
     for b in range(count):
         left = LABEL_WIDTH + b * block
-        for middle, text in ((SIDE, "before"), (4 * SIDE, "after")):
+        for middle, text in ((SIDE, "before"), (5 * SIDE // 2, "start"), (4 * SIDE, "after")):
             draw.text((left + middle, HEADER // 2), text, "black", font, anchor="mm")
         for k in range(num_paths):
             frames = [before[b, k, 0], before[b, k, 2], after[b, k, 1], after[b, k, 0], after[b, k, 2]]
@@ -65,7 +65,7 @@ def main(arguments):
     drawn = torch.Generator().manual_seed(args.seed)
     codes = first.space.codes_of(torch.randn(args.codes, first.generator.z_dim, generator=drawn))
     walked = [ends(one, codes, args.shift_steps, args.eps) for one in (first, second)]
-    sheet(first.labels, *walked).save(args.output, quality=90)
+    sheet(first.labels, *walked).save(args.output, quality=90, subsampling=0)
 
 
 if __name__ == "__main__":
