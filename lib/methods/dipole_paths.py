@@ -11,7 +11,7 @@ from models.errors import UserError
 CSS_BETA = Range(0.25, 1, open_high=True)
 LSS_BETA = Range(0, 1, open_low=True, open_high=True)
 # Of --loss=paired, chosen on the portraits: docs/quality.md.
-PAIRED = {"loss": "paired", "path": "lines", "lss_start": "text", "lr": 0.02, "batch_size": None, "max_iter": 100,
+PAIRED = {"loss": "paired", "path": "lines", "lss_start": "text", "lr": 0.02, "batch_size": None, "max_iter": 70,
           "min_shift_magnitude": 1.1, "max_shift_magnitude": 1.8}  # fmt: skip
 AUTHORS_ONLY = "linear", "styleclip", "css_beta", "temperature"  # settings without use for the paired loss
 PAIRS_PER_PATH = 4  # of codes in a batch of the paired loss
