@@ -27,7 +27,7 @@ FORMAT = 1  # of what is kept; of another format it is read anew
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated."""
+    """What is evaluated. Raises UserError where it has one code only."""
 
     experiment: str
     pool: str
@@ -37,6 +37,11 @@ class Subject:
     sources: Sequence[Path]  # the codes' directories
     walk: Walk
     origin: dict  # the hashes that the codes on the paths depend on, "gan_sha256" among them
+
+    def __post_init__(self):
+        if len(self.sources) < 2:
+            raise UserError(f"the pool {self.pool} has one code, and what a path changes systematically shows on two "
+                            "or more: make a larger pool with sample_gan.py --num-samples")
 
     @property
     def codes(self):
@@ -61,11 +66,8 @@ def read(subject, judge, store, steps=STEPS, batch_size=None, own=None, perceptu
     """Read all that the figures need, together with the other processes: `Readings` in the first, None in the others.
 
     own: {path: (number, sign)} that the user names. perceptual: images, images -> distances (B,). Raises UserError
-    where there is one code only, and where images or numbers are not finite.
+    where images or numbers are not finite.
     """
-    if len(subject.sources) < 2:
-        raise UserError("the pool has one code, and what a path changes systematically shows on two or more: make a "
-                        "larger pool with sample_gan.py --num-samples")
     chosen = subject.walk.steps_read(steps)
     key = {"format": FORMAT, "judge": judge.fingerprint, "steps": chosen.tolist(), "perceptual": perceptual is not None,
            "identity": judge.identity and judge.identity.name,
