@@ -13,4 +13,6 @@ EXPERIMENT=experiments/complete/ContraCLIP_$GAN-W-K9-lines-eps1.1_1.8-paired-att
 
 "$PYTHON" traverse_latent_space.py --gif --strip --gif-fps=20 --shift-steps=15 --eps=0.1 --pool=$GAN-8 --exp="$EXPERIMENT"
 
-"$PYTHON" evaluate.py --pool=$GAN-8 --exp="$EXPERIMENT"
+# Measured from codes that no setting was chosen with.
+"$PYTHON" sample_gan.py --gan=$GAN --truncation=0.7 --num-samples=32 --seed=10001
+"$PYTHON" evaluate.py --pool=$GAN-32 --shift-steps=15 --eps=0.1 --exp="$EXPERIMENT"
