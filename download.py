@@ -10,7 +10,7 @@ from lib.settings import Range
 EXAMPLE = """
 examples:
   python download.py                                  generators and detectors, about 2.5 GiB
-  python download.py --only stylegan2_ffhq1024        one generator
+  python download.py --only stylegan2_ffhq1024        one generator; the BigGANs come this way alone
   python download.py --list                           what can be downloaded, and what is already here
   python download.py --to /media/disk                 everything to a disk, and on another machine:
   python download.py --mirror /media/disk             from that disk
@@ -50,7 +50,7 @@ def main(arguments):
 
     downloader = Downloader(args.to, args.mirror, args.force, Fetcher(args.timeout, args.pause))
     assets = read_assets(args.assets or ASSETS)
-    chosen = choose(assets, args.only or (), optional=args.contraclip_models or (args.list and not args.only))
+    chosen = choose(assets, args.only or (), args.contraclip_models, everything=args.list and not args.only)
     if args.list:
         print(*listing(downloader.destination, args.mirror, chosen), sep="\n")
         return

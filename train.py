@@ -32,11 +32,14 @@ def parser():
     g = p.add_argument_group("generator")
     g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
     g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
-                   help="the space of the paths; S is style space; ProgGAN has only Z")
+                   help="the space of the paths; S is style space; ProgGAN and BigGAN have only Z")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
     g.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1: no truncation")
+                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1: no truncation. BigGAN: scale "
+                        "z, and cut its normal distribution off at 2 PSI")
+    g.add_argument("--biggan-target-classes", nargs="+", metavar="CLASS",
+                   help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
                    help="StyleGAN2: train on its skip images of R pixels (default: on full-size images)")
 
@@ -106,7 +109,7 @@ def main(arguments):
     settings = settings_of(parse(arguments))
     family = family_of(settings.gan)
     if family:
-        family.check(settings.gan, settings.stylegan_space, settings.truncation)
+        family.check(settings.gan, settings.stylegan_space, settings.truncation, settings.biggan_target_classes)
 
     from lib.experiment import Experiment, begun_with
     from lib.latent_space import latent_space, limit_resolution
@@ -125,10 +128,13 @@ def main(arguments):
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
                         "without an image: raise it, or start fewer")
     generator = load_generator(settings.gan, device)
-    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
+                         settings.biggan_target_classes)
     if settings.synthesis_resolution is not None:
         limit_resolution(space, settings.synthesis_resolution)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
+    if settings.biggan_target_classes is not None:
+        settings = replace(settings, biggan_target_classes=space.classes)  # their numbers, for their names
     name = begun.name if begun else experiment_name(settings, len(labels))
     weights = method.weights_file(settings)
     experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))
@@ -151,9 +157,11 @@ def main(arguments):
 def experiment_name(settings, num_paths):
     """The name of a run's directory."""
     from lib.dipoles import corpus_name
+    from models.class_names import suffix_of
     from models.load_generator import generator_name
 
-    method, gan = find_method(settings.method), generator_name(settings.gan)
+    method = find_method(settings.method)
+    gan = generator_name(settings.gan) + suffix_of(settings.biggan_target_classes)
     corpus = corpus_name(settings.corpus) if method.reads_corpus else None
     name = method.experiment_name(settings, gan, corpus, num_paths)
     return f"{name}-{settings.exp_id}" if settings.exp_id else name

@@ -4,6 +4,7 @@ Codes are what a generator takes; positions are the part that a path moves, as v
 
     space   codes                          positions
     Z       (B, z_dim)                     the code
+            (B, z_dim + embed_dim)         z, if the generator is conditional; the class stays
     W       (B, num_layers, w_dim)         the one w that all layers share
     W+      (B, num_layers, w_dim)         layers 0..L, concatenated; the others stay
     S       (B, sum of style widths)       the styles of convolutions 0..L; those of the others and of RGB layers stay
@@ -14,15 +15,17 @@ import math
 import torch
 
 from lib.config import DEFAULT_STYLEGAN_LAYER
+from models.class_names import class_indices
 from models.errors import UserError
 
 JUNG_SAMPLES = 2000
 
 
 class Space:
-    """What all spaces have. layer: the last layer that paths move, if they do not move all."""
+    """What all spaces have. layer: the last layer that paths move, if they do not move all. classes: indices of those
+    that codes are drawn from, if the generator is conditional."""
 
-    name = layer = None
+    name = layer = classes = None
     resolution = None  # pixels per side of the images; None: the generator's
 
     def __init__(self, generator, truncation=1.0):
@@ -31,6 +34,15 @@ class Space:
     @property
     def device(self):
         return next(self.generator.parameters()).device
+
+    @property
+    def stored_dim(self):
+        """How many numbers of a code a pool stores in its latent_code_z.pt."""
+        return self.generator.z_dim
+
+    def codes_of_stored(self, stored):
+        """What a pool stores (B, stored_dim) -> codes."""
+        return self.codes_of(stored)
 
 
 class ZSpace(Space):
@@ -52,6 +64,45 @@ class ZSpace(Space):
     def synthesise(self, codes):
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self.generator.from_z(codes, self.truncation, self.resolution)
+
+
+class ConditionalZSpace(ZSpace):
+    """Z of a conditional generator: a code is z followed by the embedding of its class. Paths move z alone."""
+
+    def __init__(self, generator, truncation=1.0, classes=None):
+        """classes: indices of the classes that codes are drawn from; None: all."""
+        super().__init__(generator, truncation)
+        self.classes = [*range(generator.num_classes)] if classes is None else classes
+
+    @property
+    def stored_dim(self):
+        return self.generator.z_dim + self.generator.embed_dim
+
+    def codes_of(self, z):
+        """Standard normal z (B, z_dim) -> codes (B, z_dim + embed_dim), with z truncated and a random class.
+
+        The class is a hash of the bits of z. So whoever draws z draws the class with it, the same z has the same class
+        again, and the distribution of z is the same in all classes.
+        """
+        classes = torch.tensor(self.classes, device=z.device)[_hashed(z) % len(self.classes)]
+        return self.generator.codes(self.generator.truncate(z, self.truncation), classes)
+
+    def codes_of_stored(self, stored):
+        return stored
+
+    def positions(self, codes):
+        return codes[:, : self.dim]
+
+    def shift(self, codes, offsets):
+        return torch.cat([codes[:, : self.dim] + offsets, codes[:, self.dim :]], dim=1)
+
+
+def _hashed(z):
+    """A hash (B,), in [0, 2^31), of the bits of each row of z (B, d)."""
+    bits, hashed = z.float().contiguous().view(torch.int32).long(), 0
+    for column in bits.unbind(1):
+        hashed = (hashed ^ column) * 0x9E3779B97F4A7C1  # integers wrap
+    return hashed >> 32 & 0x7FFFFFFF
 
 
 class WPlusSpace(Space):
@@ -135,9 +186,13 @@ SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace
 LAYERED = {"W+", "S"}  # spaces where paths move only some layers
 
 
-def latent_space(generator, name="Z", layer=None, truncation=1.0):
-    """The space `name` (Z, W, W+, S) of a generator. Raises UserError if it has no such space or layer."""
-    generator.family.check("this generator", name, truncation)
+def latent_space(generator, name="Z", layer=None, truncation=1.0, classes=None):
+    """The space `name` (Z, W, W+, S) of a generator. classes: numbers or names of those that a conditional generator's
+    codes are drawn from; None: all. Raises UserError if it has no such space, layer or class."""
+    generator.family.check("this generator", name, truncation, classes)
+    if generator.family.conditional:
+        indices = classes and class_indices(map(str, classes), generator.names())
+        return ConditionalZSpace(generator, truncation, indices)
     if name in LAYERED:
         # The last layer of W+ drives only an RGB layer, no convolution, and S leaves RGB layers alone.
         last = generator.num_layers - (1 if name == "W+" else 2)

@@ -153,6 +153,8 @@ class GeneratorSettings(Settings):
     gan_sha256: str | None = setting(None, use=FACT)  # of its file; the authors' and our early settings lack it
     stylegan_space: str = setting("Z", ("Z", "W", "W+", "S"), named=True)
     truncation: float = setting(1.0, SHARE)
+    # Indices, whether the flag gave numbers or names; without it (all classes) files stay as they were before BigGAN.
+    biggan_target_classes: list | None = setting(None, use=FACT, named=True)  # noqa: RUF009
 
 
 @dataclass(frozen=True, kw_only=True)

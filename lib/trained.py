@@ -23,7 +23,8 @@ from models.load_generator import generator_file, generator_name, load_generator
 from models.registry import GENERATORS, family_of
 from models.untrusted.tensor_files import load_tensors
 
-SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation")  # the settings that decide the paths' space
+# The settings that decide the paths' space.
+SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation", "biggan_target_classes")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def open_experiment(directory, gan=None, device="cpu"):
     gan, gan_sha256 = _generator_of(directory, settings, gan)
     settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
     generator = load_generator(gan, device)
-    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
+                         settings.biggan_target_classes)
     paths = method.load_paths(load_tensors(weights), space, weights)
     if paths.num_paths != len(labels):
         raise UserError(f"{weights} has {paths.num_paths} paths, and {len(labels)} labels are stored beside it")
@@ -87,7 +89,7 @@ def _from_authors(content, file):
     content = {key: value for key, value in content.items() if value is not None} | {"gan": gan}
     family = family_of(gan)
     if family and len(family.spaces) == 1:  # the authors' file may say something else, which their code ignored
-        content |= {"stylegan_space": family.spaces[0], "truncation": 1.0}
+        content |= {"stylegan_space": family.spaces[0]} | ({} if family.truncates else {"truncation": 1.0})
     return content
 
 

@@ -47,5 +47,6 @@ def generator_file(name_or_file):
 def _missing(name_or_file, weights):
     if weights is None:
         return f"{name_or_file!r} is neither a file nor a generator; the generators are {', '.join(GENERATORS)}"
-    fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else "restore it with `git checkout models/pretrained`"
+    fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else weights.by_hand
+    fetch = fetch or "restore it with `git checkout models/pretrained`"
     return f"the weights of {name_or_file} are not in {weights.file}: {fetch}"

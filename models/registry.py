@@ -18,24 +18,28 @@ class Family:
         num_layers, w_dim, mapping, w_plus, styles      if it has W, W+ and S
         image_sizes     the sizes at which its synthesis can stop, smallest first
         recognises(keys), settings(shapes)              of a state dict, to build a network from it
+        num_classes, names(), codes(z, classes), classes(codes), truncate(z, psi)       if it is conditional
     """
 
     name: str
     module: str
     spaces: tuple[str, ...]  # latent spaces, Z first
-    truncates: bool  # towards the mean of W
-    conditional: bool = False  # whether an image has a class besides its code
+    truncates: bool  # codes towards the mean of W, or a narrower normal distribution of z
+    conditional: bool = False  # whether a code holds a class besides z
 
     def network(self):
         return getattr(import_module(self.module), self.name)
 
-    def check(self, gan, space, truncation):
-        """Raise UserError if this family has no such space or truncation. gan: what the user calls the generator."""
+    def check(self, gan, space, truncation, classes=None):
+        """Raise UserError if this family has no such space, truncation or classes. gan: what the user calls the
+        generator."""
         if space not in self.spaces:
             raise UserError(f"{gan} is a {self.name}, which has no space {space}: use --stylegan-space="
                             f"{' or '.join(self.spaces)}")
         if truncation != 1 and not self.truncates:
             raise UserError(f"{gan} is a {self.name}, which has no truncation: leave out --truncation")
+        if classes is not None and not self.conditional:
+            raise UserError(f"{gan} is a {self.name}, which has no classes: leave out --biggan-target-classes")
 
 
 FAMILIES = {
@@ -43,6 +47,8 @@ FAMILIES = {
     for family in (
         Family("StyleGAN2", "models.stylegan2", ("Z", "W", "W+", "S"), truncates=True),
         Family("ProgGAN", "models.pggan", ("Z",), truncates=False),
+        Family("BigGAN", "models.biggan", ("Z",), truncates=True, conditional=True),
+        Family("BigGANDeep", "models.biggan", ("Z",), truncates=True, conditional=True),
     )
 }
 
@@ -52,11 +58,17 @@ class Weights:
     file: Path
     family: str
     resolution: int  # pixels per side
-    fetched_by: str | None = None  # the command; None: part of the repository
+    fetched_by: str | None = None  # the command; None: part of the repository, or brought by hand
+    by_hand: str | None = None  # what to do if no command brings them
 
     @classmethod
     def genforce(cls, name, family, resolution):
         return cls(PRETRAINED / "genforce" / f"{name}.pth", family, resolution, f"python download.py --only {name}")
+
+    @classmethod
+    def biggan_deep(cls, name, resolution):
+        command = f"python download.py --only {name}"
+        return cls(PRETRAINED / "biggan" / f"{name}.pth", "BigGANDeep", resolution, command)
 
     @classmethod
     def portraits(cls, name, family):
@@ -74,6 +86,13 @@ GENERATORS = {
     "pggan_celebahq1024": Weights.genforce("pggan_celebahq1024", "ProgGAN", 1024),
     "pggan_church256": Weights.genforce("pggan_church256", "ProgGAN", 256),
     "pggan_car256": Weights.genforce("pggan_car256", "ProgGAN", 256),
+    "biggan-deep-128": Weights.biggan_deep("biggan-deep-128", 128),
+    "biggan-deep-256": Weights.biggan_deep("biggan-deep-256", 256),
+    "biggan-deep-512": Weights.biggan_deep("biggan-deep-512", 512),
+    "biggan-128": Weights(
+        PRETRAINED / "biggan" / "biggan-128.pth", "BigGAN", 128,
+        by_hand="put there G_ema.pth of BigGAN-PyTorch's model of 128 px, which its README links to",
+    ),
 }
 
 # CLIPs with a name besides those of the package `clip`.

@@ -71,6 +71,22 @@ def tiny_pggan():
 
 
 @pytest.fixture(scope="session")
+def tiny_biggan():
+    """32 px, z of 16, nine classes; random weights."""
+    from models.load_generator import load_generator
+
+    return load_generator(DATA / "biggan_pytorch_tiny.pth")
+
+
+@pytest.fixture(scope="session")
+def tiny_biggan_deep():
+    """16 px, z of 4, ten classes; random weights."""
+    from models.load_generator import load_generator
+
+    return load_generator(DATA / "biggan_deep_tiny.bin")
+
+
+@pytest.fixture(scope="session")
 def tiny_clip_file(tmp_path_factory):
     """A ViT CLIP of random weights that sees 64 px and has 32 features, as a half-precision state dict."""
     import torch

@@ -13,7 +13,7 @@ from scripts.bench import plain
 from scripts.bench.networks import contraclip
 
 
-@pytest.mark.parametrize("network, space", [("stylegan2", "W+"), ("pggan", "Z")])
+@pytest.mark.parametrize("network, space", [("stylegan2", "W+"), ("pggan", "Z"), ("biggan", "Z")])
 def test_plain_step_has_the_loss_and_gradient_of_ours(network, space, tiny_clip_file, request):
     generator = copy.deepcopy(request.getfixturevalue(f"tiny_{network}"))
     space, clip_encoder = latent_space(generator, space), load_clip(tiny_clip_file)

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models.frozen.layers import Direct, Upsampling
+from models.biggan import ActivatedConv
+from models.frozen.layers import ActivatedConvolution, Direct, Pointwise, Upsampling
 from models.frozen.winograd import Winograd
 from models.pggan import Conv
 from models.stylegan2 import StyledLayer, UpsamplingLayer
@@ -100,3 +101,53 @@ def test_frozen_layer_has_no_second_derivative(layer_and_input):
     grad = torch.autograd.grad(layer(x, style).square().sum(), style, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="once_differentiable"):
         grad.sum().backward()
+
+
+def counted(monkeypatch):
+    """How often `ActivatedConvolution` was computed, as a list that grows."""
+    calls, forward = [], ActivatedConvolution.forward
+    monkeypatch.setattr(ActivatedConvolution, "forward", lambda *args: calls.append(1) or forward(*args))
+    return calls
+
+
+@pytest.mark.parametrize("doubled", [False, True])
+@pytest.mark.parametrize(
+    "outputs, kernel_size, side, kind", [(70, 3, 24, Winograd), (3, 3, 24, Direct), (70, 1, 24, Pointwise)]
+)
+def test_frozen_activated_convolution_is_the_one_step_by_step(outputs, kernel_size, side, kind, doubled, monkeypatch):
+    """With factors of each sample, and in several parts that the memory is gone over in."""
+    monkeypatch.setattr("models.frozen.layers.NUMBERS_AT_A_TIME", 64 * 24 * 7)
+    calls = counted(monkeypatch)
+    torch.manual_seed(0)
+    layer = ActivatedConv(64, outputs, kernel_size)
+    layer.bias.data.normal_()
+    given = torch.randn(2, 64, side, side), torch.randn(2, 64), torch.randn(2, 64)
+    grad, found = torch.randn(2, outputs, side << doubled, side << doubled), []
+    for frozen in (True, False):
+        layer.requires_grad_(not frozen)
+        x, gain, offset = (part.clone().requires_grad_() for part in given)
+        out = layer(x, (gain, offset), doubled)
+        out.backward(grad)
+        found.append([out.detach(), x.grad, gain.grad, offset.grad])
+    assert isinstance(layer._prepared.content, kind) and len(calls) == 1
+    for a, b in zip(*found):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * b.abs().max().item())
+    assert layer.weight.grad is not None
+
+
+def test_factors_that_all_samples_share(monkeypatch):
+    calls = counted(monkeypatch)
+    torch.manual_seed(0)
+    layer, x = ActivatedConv(64, 8, 3).requires_grad_(False), torch.randn(2, 64, 24, 24)
+    gain, offset = torch.randn(64), torch.randn(64)
+    found = layer(x, (gain, offset))
+    expected = F.conv2d(F.relu(x * gain[:, None, None] + offset[:, None, None]), layer.weight, padding=1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 64, 64), (2, 128, 8, 8)])
+def test_small_activations_go_step_by_step(shape, monkeypatch):
+    calls, layer = counted(monkeypatch), ActivatedConv(shape[1], 8, 3).requires_grad_(False)
+    layer(torch.randn(shape), (torch.ones(shape[1]), torch.zeros(shape[1])))
+    assert not calls

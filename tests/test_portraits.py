@@ -7,10 +7,10 @@ from lib.judges.portrait_factors import FACTORS, POLES
 from lib.judges.portraits import load_scorer
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
-from scripts.portraits import scorer, train_clip, world
+from scripts.portraits import batch_norm, class_world, scorer, train_clip, world
 from scripts.portraits.measure import coverage, ranges, samples
 from scripts.portraits.renderer import render
-from scripts.portraits.train_generator import Critic, Training, images_of
+from scripts.portraits.train_generator import BATCH_STATISTICS_UNTIL, Critic, Training, build, images_of
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +106,71 @@ def test_critic_learns_to_tell_renders_from_other_images():
     for _ in range(30):
         critic.learn(blurred, renders)
     assert critic.loss(renders) < critic.loss(blurred) - 0.5
+
+
+# --- the population with classes, and the BigGAN that learns it
+
+
+def test_class_decides_what_it_names_and_z_the_rest():
+    z = torch.randn(2000, class_world.Z_DIM, generator=torch.Generator().manual_seed(0))
+    factors = class_world.factors_of(z, torch.arange(2000) % len(class_world.CLASSES))
+    assert factors.min() >= 0 and factors.max() <= 1
+    for k, facts in enumerate(class_world.CLASSES):
+        for name, value in facts.items():
+            assert (factors[k :: len(class_world.CLASSES), FACTORS.index(name)] == torch.tensor(value)).all()
+    others = [i for i, name in enumerate(FACTORS) if name not in class_world.CLASSES[0]]
+    assert torch.equal(factors[:, others], class_world.factors_of(z, torch.zeros(2000, dtype=torch.long))[:, others])
+    assert (factors[:, others].std(dim=0) > 0.05).all()
+    assert (torch.corrcoef(factors[:, others].T) - torch.eye(len(others))).abs().max() < 0.1
+
+
+def test_each_part_of_z_decides_its_own_factors():
+    z = torch.randn(8, class_world.Z_DIM, generator=torch.Generator().manual_seed(0))
+    classes = torch.zeros(8, dtype=torch.long)
+    before = class_world.factors_of(z, classes)
+    for i, names in enumerate(class_world.PARTS):
+        changed = z.clone()
+        changed[:, i * class_world.PART : (i + 1) * class_world.PART].neg_()
+        moved = (class_world.factors_of(changed, classes) != before).any(dim=0)
+        assert {name for name, moves in zip(FACTORS, moved) if moves} == set(names)
+
+
+def test_stored_statistics_of_a_batch_are_what_the_batch_is_normalised_by():
+    torch.manual_seed(0)
+    generator = build("biggan")
+    codes = batch_norm.random_codes(generator, 16)
+    hooks = batch_norm.with_batch_statistics(generator)
+    with torch.no_grad():
+        expected = generator(codes)
+        for hook in hooks:
+            hook.remove()
+        assert (generator(codes) - expected).abs().max() > 0.1
+        batch_norm.standardise(generator, codes)
+        torch.testing.assert_close(generator(codes), expected, rtol=0, atol=1e-4)
+
+
+def test_training_of_the_biggan_settles_its_statistics_and_goes_on(tmp_path, monkeypatch):
+    few = batch_norm.random_codes
+    monkeypatch.setattr(batch_norm, "random_codes", lambda generator: few(generator, 8))
+
+    def training(total=40):
+        return Training("biggan", tmp_path / "biggan.pt", total, start=None, done=0)
+
+    def step(training):
+        training.settle_statistics()
+        z, classes = torch.randn(8, class_world.Z_DIM), torch.arange(8)
+        training.step(images_of(training.generator, z, classes=classes).square().mean(), batch=8, rate=1e-3)
+
+    first = training()
+    step(first)
+    assert first.hooks and not first.settled
+    first.save()
+    while first.done <= BATCH_STATISTICS_UNTIL * first.total:
+        step(first)
+    assert first.settled and all(not module._forward_pre_hooks for module in first.generator.modules())
+    first.save()
+    again = training()
+    assert again.settled and again.done == first.done
+    torch.testing.assert_close(again.generator.state_dict(), first.generator.state_dict(), rtol=0, atol=0)
+    released = load_generator(tmp_path / "biggan_portraits64.pth")
+    assert released.names()[4:6] == ["glasses on red", "glasses on yellow"] and released.resolution == 64

@@ -10,6 +10,7 @@ import torch
 from lib.methods import METHODS, find_method
 from lib.methods.contraclip import ContraCLIPSettings
 from lib.settings import FACT, FREE, PoolSettings, Range, TrainingSettings, WalkSettings, setting
+from models.class_names import suffix_of
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -103,6 +104,8 @@ def another(one, value):
         return next(other for other in one.metadata["within"] if other != value)
     if type(value) is bool:
         return not value
+    if "list" in str(one.type):
+        return [7]
     if "int" in str(one.type):
         return 7
     return 0.3 if "float" in str(one.type) else "other"
@@ -117,7 +120,8 @@ def test_an_experiment_s_name_has_the_settings_that_say_so_and_no_others(name):
     settings = method.Settings(gan="g", stylegan_space="W+", stylegan_layer=3, **OWN.get(name, {}))
 
     def named(settings):
-        return method.experiment_name(settings, settings.gan, getattr(settings, "corpus", None), 9) + settings.exp_id
+        gan = settings.gan + suffix_of(settings.biggan_target_classes)
+        return method.experiment_name(settings, gan, getattr(settings, "corpus", None), 9) + settings.exp_id
 
     for one in fields(method.Settings):
         changed = replace(settings, **{one.name: another(one, getattr(settings, one.name))})

@@ -5,6 +5,8 @@ An asset is one of the authors' archives, the files that it contains, and furthe
     {"archives": {NAME: {"url", "sha256", "other_urls": [URL, ...], "unpacks_to": DIRECTORY,
                          "optional": bool, "files": [FILE, ...], or a sentence where the archive contains experiments}},
      "single_files": {STEM OF A FILE: [{"format", "url"}, ...]}}
+
+An entry of "archives" without "url" has no archive: its files have only sources of their own.
 """
 
 from dataclasses import dataclass
@@ -31,7 +33,7 @@ class Source:
 @dataclass(frozen=True)
 class Asset:
     name: str
-    url: str  # of the archive
+    url: str | None  # of the archive; None: there is none
     sha256: str | None  # of the archive
     directory: PurePosixPath  # of the files: relative
     files: tuple[str, ...]  # the asset's own name where it has experiments, which only the archive names
@@ -42,8 +44,8 @@ class Asset:
 
     @property
     def archive(self):
-        """The file name of the archive."""
-        return PurePosixPath(urlsplit(self.url).path).name
+        """The file name of the archive, where there is one."""
+        return self.url and PurePosixPath(urlsplit(self.url).path).name
 
     def label(self, file):
         """The name of the generator in a file, or else that of the file."""
@@ -72,22 +74,28 @@ def _asset(name, entry, generators):
     files = (name,) if experiments else tuple(entry["files"])
     sources = {file: generators[file] for file in files if file in generators}
     asset = Asset(
-        name, entry["url"], entry.get("sha256"), directory, files, sources, experiments, entry.get("optional", False),
-        tuple(entry.get("other_urls", ())),
+        name, entry.get("url"), entry.get("sha256"), directory, files, sources, experiments,
+        entry.get("optional", False), tuple(entry.get("other_urls", ())),
     )  # fmt: skip
-    for part in (*directory.parts, *files, asset.archive):
+    if asset.url is None and sources.keys() != {*files}:
+        raise ValueError(f"{name} has neither an archive nor addresses of all its files")
+    archive = () if asset.url is None else (asset.archive,)
+    for part in (*directory.parts, *files, *archive):
         if part != PurePosixPath(part).name or part.startswith("."):
             raise ValueError(f"{part!r} of {name} is not a plain file name")
-    for url in (asset.url, *asset.other_urls, *(source.location for found in sources.values() for source in found)):
+    urls = () if asset.url is None else (asset.url,)
+    for url in (*urls, *asset.other_urls, *(source.location for found in sources.values() for source in found)):
         if not is_address(url):
             raise ValueError(f"{url!r} of {name} is not an http or https address")
     return asset
 
 
-def choose(assets, only=(), optional=False):
-    """[(Asset, [file, ...])] of what to download: the archives and generators named in `only`, or all of them.
+def choose(assets, only=(), experiments=False, everything=False):
+    """[(Asset, [file, ...])] of what to download: the archives and generators named in `only`, or all of them that are
+    not optional.
 
-    optional: whether to add optional assets. Raises UserError where a name is unknown.
+    experiments: whether to add optional experiments. everything: whether to add whatever is optional. Raises UserError
+    where a name is unknown.
     """
     named = {name: (asset, asset.files) for name, asset in assets.items()}
     named |= {asset.label(file): (asset, (file,)) for asset in assets.values() for file in asset.sources}
@@ -95,7 +103,7 @@ def choose(assets, only=(), optional=False):
     if unknown is not None:
         raise UserError(f"there is no {unknown!r} to download; choose from {', '.join(named)}")
     names = [*only] or [name for name, asset in assets.items() if not asset.optional]
-    names += [name for name, asset in assets.items() if optional and asset.optional]
+    names += [name for name, asset in assets.items() if everything or (experiments and asset.experiments)]
     asked = {(asset.name, file) for asset, files in map(named.get, names) for file in files}
     chosen = [(asset, [file for file in asset.files if (asset.name, file) in asked]) for asset in assets.values()]
     return [(asset, files) for asset, files in chosen if files]

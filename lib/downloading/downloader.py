@@ -46,7 +46,7 @@ class Downloader:
         if missing:
             with attempt(asset.name), claimed(self.destination.directory(asset)) as work:
                 for archive, sources in sources_in_order(asset, self.mirror):
-                    if missing:
+                    if missing and archive is not None:
                         self._from_archive(asset, archive, missing, work)
                     for file in [*missing]:
                         if any(self._from_source(asset, file, source, work) for source in sources.get(file, ())):

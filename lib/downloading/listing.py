@@ -27,7 +27,7 @@ def listing(destination, mirror, chosen):
     for asset, files in chosen:
         directory, ordered = destination.directory(asset), [*sources_in_order(asset, mirror)]
         yield f"{asset.name}, in {directory}"
-        yield from (f"    from {archive}{_extent(directory, archive)}" for archive, _ in ordered)
+        yield from (f"    from {archive}{_extent(directory, archive)}" for archive, _ in ordered if archive is not None)
         for file in files:
             size = _megabytes(directory / file)
             yield f"  {asset.label(file):<38} {destination.state(asset, file):<10} {size}".rstrip()

@@ -17,7 +17,7 @@ def check_mirror(mirror):
 
 
 def sources_in_order(asset, mirror=None):
-    """(location of the archive, {file: [Source, ...]}) of the mirror, where there is one, and of the owners."""
+    """(location of the archive or None, {file: [Source, ...]}) of the mirror, where there is one, and of the owners."""
     if mirror:
         yield _of_address(asset, mirror.rstrip("/")) if is_address(mirror) else _of_directory(asset, Path(mirror))
     yield asset.url, asset.sources
@@ -27,10 +27,11 @@ def sources_in_order(asset, mirror=None):
 def _of_address(asset, base):
     # A server cannot be asked which experiments it has: they come in their archive only.
     files = () if asset.experiments else asset.files
-    return f"{base}/{asset.archive}", {file: [Source(f"{base}/{asset.directory / file}")] for file in files}
+    archive = asset.archive and f"{base}/{asset.archive}"
+    return archive, {file: [Source(f"{base}/{asset.directory / file}")] for file in files}
 
 
 def _of_directory(asset, base):
     directory = base / asset.directory
     places = {file: directory if asset.experiments else directory / file for file in asset.files}
-    return base / asset.archive, {file: [Source(place)] for file, place in places.items()}
+    return asset.archive and base / asset.archive, {file: [Source(place)] for file, place in places.items()}

@@ -3,7 +3,7 @@
     experiments/latent_codes/<gan>/<gan>-<n>/
         args.json
         <sha1 of the code>/
-            latent_code_z.pt                            (1, z_dim)
+            latent_code_z.pt                            (1, z_dim); of a BigGAN, with the class: (1, z_dim + embed_dim)
             latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
             image_z.jpg or image_w.jpg
 
@@ -48,6 +48,27 @@ def read_w_plus(file, generator):
     return codes if codes.ndim == 3 else codes[:, None].repeat(1, layers, 1)
 
 
+def read_conditional(file, space):
+    """Codes of a conditional generator from a tensor (n, z_dim + embed_dim) or (n, z_dim) in a file -> (n, z_dim +
+    embed_dim). Codes without a class get that of the space, which must have one class.
+
+    Raises UserError if the tensor has another shape or is not finite.
+    """
+    codes, width, z_dim = load_tensors(file), space.stored_dim, space.generator.z_dim
+    if not isinstance(codes, torch.Tensor) or codes.ndim != 2 or not len(codes) or codes.shape[1] not in (width, z_dim):
+        found = tuple(codes.shape) if isinstance(codes, torch.Tensor) else f"no shape, it is a {type(codes).__name__}"
+        raise UserError(f"{file} has {found}, expected one tensor (n, {width}) or (n, {z_dim})")
+    if not codes.is_floating_point() or not codes.isfinite().all():
+        raise UserError(f"{file} has codes that are not finite floats")
+    codes = codes.float()
+    if codes.shape[1] == width:
+        return codes
+    if len(space.classes) != 1:
+        raise UserError(f"{file} has z without a class: give one with --biggan-target-classes")
+    classes = torch.tensor(space.classes * len(codes), device=space.device)
+    return space.generator.codes(codes.to(space.device), classes).cpu()
+
+
 def open_for_writing(directory, settings):
     """Make a pool's directory. settings: `PoolSettings`. Raises UserError if it holds codes of other settings."""
     file = directory / "args.json"
@@ -61,13 +82,15 @@ def open_for_writing(directory, settings):
 
 
 @torch.no_grad()
-def codes_of_z(generator, z, truncation=1.0):
-    """Everything that a pool stores of one code z (1, z_dim): {file name: tensor}."""
-    codes = {"latent_code_z.pt": z}
-    if "W+" in generator.family.spaces:
-        w_plus = generator.w_plus(generator.mapping(z.to(device_of(generator))), truncation).cpu()
-        codes |= {"latent_code_w.pt": w_plus[:, 0].clone(), "latent_code_w+.pt": w_plus.clone()}
-    return codes
+def codes_of_z(space, z):
+    """Everything that a pool stores of one random z (1, z_dim): {file name: tensor}, of which the last one is the code.
+
+    space: W, or Z if the generator has no W.
+    """
+    codes = space.codes_of(z.to(space.device)).cpu()
+    if space.name == "Z":
+        return {"latent_code_z.pt": codes}
+    return {"latent_code_z.pt": z, "latent_code_w.pt": codes[:, 0].clone(), "latent_code_w+.pt": codes.clone()}
 
 
 def write_codes(directory, batch, image_name, synthesise):
@@ -90,10 +113,6 @@ def write_codes(directory, batch, image_name, synthesise):
             save_tensors(code, partial / name)
         pictures.save_jpeg(frame, partial / image_name)
         partial.rename(target)
-
-
-def device_of(generator):
-    return next(generator.parameters()).device
 
 
 def find_pool(name_or_directory, gan, gan_sha256):
@@ -136,7 +155,7 @@ def read_code(directory, space, w_space=False):
     if w_space:
         file, shape = directory / "latent_code_w+.pt", (1, generator.num_layers, generator.w_dim)
     else:
-        file, shape = directory / "latent_code_z.pt", (1, generator.z_dim)
+        file, shape = directory / "latent_code_z.pt", (1, space.stored_dim)
         if not file.is_file() and (directory / "latent_code_w+.pt").is_file():
             advice = "use an experiment in W, W+ or S" if space.name == "Z" else "add --w-space"
             raise UserError(f"{directory} has no latent_code_z.pt, since its pool has W+ codes only: {advice}")
@@ -146,5 +165,5 @@ def read_code(directory, space, w_space=False):
         raise UserError(f"{file} has shape {found}, expected {shape}: it is another generator's")
     if not code.isfinite().all():
         raise UserError(f"{file} is not finite: make the pool again")
-    code = code.float().to(device_of(generator))
-    return space.codes_of_w_plus(code) if w_space else space.codes_of(code)
+    code = code.float().to(space.device)
+    return space.codes_of_w_plus(code) if w_space else space.codes_of_stored(code)

@@ -8,7 +8,8 @@ from models.errors import UserError
 
 EXAMPLE = """
 FILE is a genforce .pth, an NVIDIA .pkl (StyleGAN2, by the code of StyleGAN2-ADA-PyTorch or StyleGAN3), a rosinality
-.pt, or safetensors; its format is detected from its content. Nothing in the file is run.
+.pt, a BigGAN's .bin (pytorch-pretrained-biggan) or .pth (BigGAN-PyTorch), or safetensors; its format is detected from
+its content. Nothing in the file is run.
 
 example:
   python -m models.formats stylegan2-ffhq-512x512.pkl ffhq512.pth

@@ -1,6 +1,7 @@
 """A state dict in our layout -> its network."""
 
 import math
+import re
 
 import torch
 
@@ -8,28 +9,25 @@ from models.errors import UserError
 from models.registry import FAMILIES
 
 LARGEST = 4096  # pixels
+MOST_BLOCKS = 100  # more than any published network has
+LONGEST_NAME = 200  # characters of the names of a class
 
 
-def build(state, conv_clamp, file):
+def build(state, options, file):
     """The network with these tensors; its settings follow from their shapes.
 
-    Raises UserError, naming `file`, where they do not fit a network.
+    options: {name: value} of `genforce.OPTIONS`. Raises UserError, naming `file`, where they do not fit a network.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     network = _network(shapes, file)
-    options = {} if conv_clamp is None else {"conv_clamp": _bound(conv_clamp, network, file)}
-    try:
-        with torch.device("meta"):
-            generator = network(*_settings(network, shapes, file), **options)
-    except KeyError as error:
-        raise UserError(f"{file} is not a {network.__name__}: its key {error} is missing") from None
-    except IndexError:
-        odd = next(key for key, shape in shapes.items() if key.endswith("weight") and len(shape) < 2)
-        raise UserError(f"{file} is not a {network.__name__}: its {odd} has shape {shapes[odd]}") from None
+    settings = settings_of(network, shapes, file)
+    options = _checked(options, network, settings, file)
+    with torch.device("meta"):
+        generator = network(*settings, **options)
     _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
-    broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
+    broken = next((key for key, value in state.items() if not value.numel() or not value.isfinite().all()), None)
     if broken:
-        raise UserError(f"{file} is broken: {broken} is not finite")
+        raise UserError(f"{file} is broken: {broken} is {'not finite' if state[broken].numel() else 'empty'}")
     generator.load_state_dict(state, assign=True)
     return generator
 
@@ -44,22 +42,70 @@ def _network(shapes, file):
     raise UserError(f"{file} is not a {' or '.join(FAMILIES)}: it has {first[:60]}")
 
 
-def _settings(network, shapes, file):
-    *first, channels = network.settings(shapes)
-    if 2 << len(channels) > LARGEST:
+class _Shapes(dict):
+    """Shapes that remember the last key that was looked up."""
+
+    last = None
+
+    def __getitem__(self, key):
+        self.last = key
+        return super().__getitem__(key)
+
+
+def settings_of(network, shapes, file):
+    """A network's settings, the numbers of feature maps last, from a state dict's shapes {key: shape}.
+
+    Raises UserError, naming `file`, if the shapes are not those of such a network, or exceed all limits.
+    """
+    shapes = _Shapes(shapes)
+    try:
+        *first, channels = network.settings(shapes)
+    except KeyError as error:
+        raise UserError(f"{file} is not a {network.__name__}: its key {error} is missing") from None
+    except IndexError:
+        odd = shapes.last
+        raise UserError(f"{file} is not a {network.__name__}: its {odd} has shape {shapes[odd]}") from None
+    except ValueError as error:
+        raise UserError(f"{file} is not a {network.__name__}: {error}") from None
+    if not hasattr(network, "upsampling") and 2 << len(channels) > LARGEST:
         raise UserError(f"{file} is not a {network.__name__}: its layers exceed {LARGEST} px")
+    if len(channels) > MOST_BLOCKS:
+        raise UserError(f"{file} is not a {network.__name__}: it has {len(channels)} layers")
     return *first, channels
 
 
-def _bound(conv_clamp, network, file):
-    """conv_clamp as a number: safetensors files have it as text."""
+def _checked(options, network, settings, file):
+    """The options as the network takes them. Raises UserError at the first one that is invalid or missing."""
+    checks = {"conv_clamp": _bound, "upsampling": _upsampling, "class_names": _class_names}
+    checked = {}
+    for name, value in options.items():
+        checked[name] = checks[name](value, settings) if hasattr(network, name) else None
+        if checked[name] is None:
+            raise UserError(f"{file} is broken: its {name} is {str(value)[:40]!r}")
+    if hasattr(network, "upsampling") and "upsampling" not in checked:
+        raise UserError(f"{file} is broken: it lacks `upsampling`, which says which blocks double the resolution")
+    return checked
+
+
+def _bound(conv_clamp, _):
+    """conv_clamp as a number: safetensors has it as text."""
     try:
         bound = float(conv_clamp)
     except (TypeError, ValueError):
-        bound = math.nan
-    if not hasattr(network, "conv_clamp") or not 0 < bound < math.inf:
-        raise UserError(f"{file} is broken: its conv_clamp is {str(conv_clamp)[:40]!r}")
-    return bound
+        return None
+    return bound if 0 < bound < math.inf else None
+
+
+def _upsampling(flags, settings):
+    is_right = isinstance(flags, str) and re.fullmatch("[01]*", flags) and len(flags) == len(settings[-1]) - 1
+    return flags if is_right and 4 << flags.count("1") <= LARGEST else None
+
+
+def _class_names(text, settings):
+    """Names are printed, so they must not contain control characters."""
+    names, num_classes = text.split("\n") if isinstance(text, str) else [], settings[2]
+    is_right = len(names) == num_classes and all(name.isprintable() and len(name) <= LONGEST_NAME for name in names)
+    return text if is_right else None
 
 
 def _check_shapes(found, expected, file):

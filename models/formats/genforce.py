@@ -1,22 +1,27 @@
 """Our own format, that of the genforce model zoo: {"generator_smooth": state dict}, written by torch.save.
 
-A network that was trained with clamped activations has their bound under "conv_clamp".
+Some networks have settings that do not follow from their tensors' shapes. They are stored beside the state dict.
 """
 
 import torch
 
 from models.errors import UserError
 
+OPTIONS = {
+    "conv_clamp": "StyleGAN2: the bound of activations and images, where it was trained with one",
+    "upsampling": "BigGANDeep: a 1 for each block that doubles the resolution, a 0 for each other",
+    "class_names": "BigGANs: the names of the classes, one class per line, synonyms separated by commas",
+}
 CHECKPOINT_KEYS = ("generator_smooth", "generator")  # the first one is the moving average of the second
 
 
 def read(content, file):
-    """(state dict, conv_clamp or None) of the content of a genforce file. Raises UserError where it is not one."""
+    """(state dict, options) of the content of a genforce file. Raises UserError where it is not one."""
     found = [content[key] for key in CHECKPOINT_KEYS if isinstance(content, dict) and key in content]
     if not found or not is_state_dict(found[0]):
         keys = " or ".join(CHECKPOINT_KEYS)
         raise UserError(f"{file} is not a genforce generator: it has no float tensors under {keys}")
-    return found[0], content.get("conv_clamp")
+    return found[0], {name: content[name] for name in OPTIONS if content.get(name) is not None}
 
 
 def is_state_dict(state):
@@ -33,5 +38,5 @@ def is_state_dict(state):
 def content(generator):
     """The content of a genforce file of this generator."""
     state = {key: value.clone(memory_format=torch.contiguous_format) for key, value in generator.state_dict().items()}
-    clamp = getattr(generator, "conv_clamp", None)
-    return {"generator_smooth": state} | ({} if clamp is None else {"conv_clamp": clamp})
+    options = {name: getattr(generator, name, None) for name in OPTIONS}
+    return {"generator_smooth": state} | {name: value for name, value in options.items() if value is not None}

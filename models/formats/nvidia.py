@@ -30,7 +30,7 @@ TENSORFLOW = (
 
 
 def read(file):
-    """(state dict in our layout, conv_clamp or None) of the G_ema in such a pickle.
+    """(state dict in our layout, options) of the G_ema in such a pickle.
 
     Raises UserError where the pickle is damaged or contains more than networks, and where G_ema is not a network of
     ours, naming what differs. Nothing in the file is run.
@@ -55,7 +55,8 @@ def _read(stream):
     modules = dict(submodules(generator))
     _check(generator, modules)
     multiplier, clamp = _settings(generator, modules)
-    return _translated(read_tensors(modules, len(stream)), multiplier), clamp
+    options = {} if clamp is None else {"conv_clamp": clamp}
+    return _translated(read_tensors(modules, len(stream)), multiplier), options
 
 
 def _arguments(module):

@@ -30,7 +30,7 @@ def recognises(content):
 
 
 def read(content, file):
-    """(state dict in our layout, None) of the content of such a file. Raises UserError where it is not one."""
+    """(state dict in our layout, options: none) of the content of such a file. Raises UserError where it is not one."""
     found = content["g_ema"]
     if not is_state_dict(found) or "conv1.conv.weight" not in found:
         raise UserError(f"{file} is not a StyleGAN2 by rosinality: its g_ema has other tensors")
@@ -48,7 +48,7 @@ def read(content, file):
         mean = _mean({key: value for key, value in state.items() if key.startswith("mapping.")}, file)
     state["truncation.w_avg"] = mean.float().flatten()
     _add_noise(state)
-    return state, None
+    return state, {}
 
 
 def _name(key):

@@ -1,4 +1,4 @@
-"""A genforce state dict in a safetensors file, with `conv_clamp` in its metadata where the network has one."""
+"""A genforce state dict in a safetensors file, with its options in the metadata."""
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
@@ -8,7 +8,7 @@ from models.formats import genforce
 
 
 def read(file):
-    """(state dict, conv_clamp or None) of a file. Raises UserError where it is damaged, or not of floats."""
+    """(state dict, options) of a file. Raises UserError where it is damaged, or not of floats."""
     try:
         with safe_open(file, "pt") as tensors:
             state = {key: tensors.get_tensor(key) for key in tensors.keys()}
@@ -18,11 +18,11 @@ def read(file):
         raise UserError(f"{file} cannot be read as safetensors ({reason}): download or copy it again") from None
     if not genforce.is_state_dict(state):
         raise UserError(f"{file} is not a generator: it has tensors that are not floats")
-    return state, metadata.get("conv_clamp")
+    return state, {name: metadata[name] for name in genforce.OPTIONS if name in metadata}
 
 
 def content(generator):
     """The bytes of a safetensors file of this generator."""
     held = genforce.content(generator)
-    metadata = {"format": "pt"} | {key: str(value) for key, value in held.items() if key == "conv_clamp"}
-    return safetensors.torch.save(held["generator_smooth"], metadata)
+    state = held.pop("generator_smooth")
+    return safetensors.torch.save(state, {"format": "pt"} | {name: str(value) for name, value in held.items()})

@@ -12,6 +12,7 @@ from models.frozen.winograd import TILE, Winograd
 
 NUMBERS_AT_A_TIME = 1 << 18  # 1 MB: stays in the cache through several operations
 LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # pixels per side; with fewer, Winograd's transforms cost more than they save
+LEAST_NUMBERS = 1 << 15  # of a sample; with fewer, `ActivatedConvolution` gains nothing
 
 
 def are_fixed(weights, x):
@@ -20,6 +21,11 @@ def are_fixed(weights, x):
     served = x.device.type == "cpu" and x.dtype == torch.float32
     served = served and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     return served and not any(weight.requires_grad for weight in weights)
+
+
+def is_large(x):
+    """Whether images (B, C, H, W) are so large that `ActivatedConvolution` is faster than its steps (measured)."""
+    return x.shape[1] >= LEAST_CHANNELS and x[0].numel() >= LEAST_NUMBERS
 
 
 class Prepared:
@@ -78,10 +84,12 @@ def _first(image):
 
 
 def convolution(weight, resolution, kernel=None):
-    """The fastest convolution for a weight (O, I, 3, 3) and the resolution of the output; upsamples if a low-pass
-    kernel is given."""
+    """The fastest convolution for a weight (O, I, 3, 3) or (O, I, 1, 1) and the resolution of the output; upsamples if
+    a low-pass kernel is given."""
     if kernel is not None:
         return Upsampling(weight, kernel)
+    if weight.shape[-1] == 1:
+        return Pointwise(weight)
     large = resolution >= LEAST_PIXELS and resolution % TILE == 0 and min(weight.shape[:2]) >= LEAST_CHANNELS
     return Winograd(weight) if large else Direct(weight)
 
@@ -163,3 +171,71 @@ class Convolution(torch.autograd.Function):
         taken, inside = ctx.convolution.room(grad.permute(0, 2, 3, 1).shape)
         inside.copy_(grad.permute(0, 2, 3, 1))
         return _first(ctx.convolution.adjoint(taken)), None
+
+
+class Pointwise(Direct):
+    """Correlation with a weight (O, I, 1, 1): a matrix product over the channels."""
+
+    def __init__(self, weight):
+        self.weight = weight.flatten(1).contiguous()
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+    def adjoint(self, grad):
+        return grad @ self.weight
+
+
+class ActivatedConvolution(torch.autograd.Function):
+    """convolution(relu(x * gain + offset)) + bias, with nearest-neighbour upsampling by 2 after the ReLU if `doubled`.
+
+    x (B, I, H, W), gain and offset (B, I), bias (O,) -> (B, O, H or 2H, W or 2W). Of the activations, only x is stored
+    for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx, x, gain, offset, bias, convolution, doubled):
+        x = _last(x)
+        batch, height, width, channels = x.shape
+        taken, inside = convolution.room((batch, height << doubled, width << doubled, channels))
+        for samples, rows in _blocks(x):
+            part = torch.addcmul(offset[samples, None, None], x[samples, rows], gain[samples, None, None]).relu_()
+            if doubled:
+                part = _last(F.interpolate(_first(part), scale_factor=2, mode="nearest"))
+            inside[samples, _doubled(rows) if doubled else rows] = part
+        out = convolution.forward(taken).add_(bias)
+        ctx.save_for_backward(x, gain, offset)
+        ctx.convolution, ctx.doubled = convolution, doubled
+        return _first(out)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        x, gain, offset = ctx.saved_tensors
+        grad = grad.permute(0, 2, 3, 1)
+        taken, inside = ctx.convolution.room(grad.shape)
+        inside.copy_(grad)
+        grad_x = ctx.convolution.adjoint(taken)
+        if ctx.doubled:
+            grad_x = _last(F.avg_pool2d(_first(grad_x), 2, divisor_override=1))
+        grad_gain, grad_offset = torch.zeros_like(gain), torch.zeros_like(offset)
+        for samples, rows in _blocks(x):
+            before, part = x[samples, rows], grad_x[samples, rows]
+            part.mul_(torch.addcmul(offset[samples, None, None], before, gain[samples, None, None]) > 0)
+            grad_offset[samples] += part.sum((1, 2))
+            grad_gain[samples] += (part * before).sum((1, 2))
+            part.mul_(gain[samples, None, None])
+        return _first(grad_x), grad_gain, grad_offset, None, None, None
+
+
+def _doubled(rows):
+    return slice(2 * rows.start, 2 * rows.stop)
+
+
+def _blocks(image):
+    """Indices of about NUMBERS_AT_A_TIME numbers of an image (B, H, W, C): several samples, or rows of one."""
+    samples = max(1, NUMBERS_AT_A_TIME // image[0].numel())
+    rows = max(1, NUMBERS_AT_A_TIME // image[0, 0].numel())
+    for b in range(0, len(image), samples):
+        for r in range(0, image.shape[1], rows):
+            yield slice(b, b + samples), slice(r, r + rows)

@@ -1,11 +1,24 @@
 """What the benchmarks run: networks of the published shapes with random weights, and ContraCLIP on given networks."""
 
 
+RESOLUTIONS = {
+    "stylegan2": (256, 1024), "pggan": (256, 1024), "biggan": (128,), "biggan-deep": (128, 256, 512),
+}  # fmt: skip
+
+
 def random_generator(kind, resolution):
-    """A frozen "stylegan2" or "pggan" that makes images of `resolution` pixels."""
+    """A frozen generator of RESOLUTIONS' kinds that makes images of `resolution` pixels."""
+    from models.biggan import BigGAN, BigGANDeep
+    from models.formats.biggan import PUBLISHED
     from models.pggan import ProgGAN
     from models.stylegan2 import StyleGAN2
 
+    if kind == "biggan":
+        return BigGAN(120, 128, 1000, [3], [1536, 1536, 768, 384, 192, 96]).eval().requires_grad_(False)
+    if kind == "biggan-deep":
+        channels = [128 * multiple for multiple in PUBLISHED[RESOLUTIONS[kind].index(resolution)]]
+        upsampling = "01" * (len(channels) // 2)
+        return BigGANDeep(128, 128, 1000, 51, 8, channels, upsampling).eval().requires_grad_(False)
     sizes = [4 << i for i in range(resolution.bit_length() - 2)]
     if kind == "stylegan2":
         generator = StyleGAN2([512] * 9, [min(512, 32768 // size) for size in sizes])

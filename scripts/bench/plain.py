@@ -72,6 +72,8 @@ def progan_images(generator, z):
 
 
 def images_of(generator, codes):
+    if generator.family.conditional:
+        return generator(codes)  # whose layers go step by step while there are gradients for their weights
     return (stylegan2_images if hasattr(generator, "synthesis") else progan_images)(generator, codes)
 
 

@@ -2,6 +2,7 @@
 
     python -m scripts.bench.step
     python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
+    python -m scripts.bench.step --gan biggan biggan-deep --resolution 128 256
 
 Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
 0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.training.step.step`; Adam follows either.
@@ -16,6 +17,8 @@ product in the same run. A step can be faster only by needing fewer multiplicati
 import argparse
 import sys
 
+from scripts.bench.networks import RESOLUTIONS
+
 NUM_PATHS, NUM_DIPOLES = 9, 64
 OBJECTIVE = ("nonlinear", "contrastive", 0.5)
 SHIFT_RANGE = (0.25, 0.45)
@@ -27,8 +30,9 @@ def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m scripts.bench.step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--gan", nargs="+", choices=["stylegan2", "pggan"], default=["stylegan2", "pggan"])
-    parser.add_argument("--resolution", nargs="+", type=int, choices=[256, 1024], default=[256, 1024])
+    parser.add_argument("--gan", nargs="+", choices=RESOLUTIONS, default=["stylegan2", "pggan"])
+    parser.add_argument("--resolution", nargs="+", type=int, choices=[128, 256, 512, 1024], default=[256, 1024],
+                        help="of each generator, those that it is published with (default: 256 1024)")
     parser.add_argument("--batch-size", nargs="+", type=int, default=[3, 9])
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own choice)")
@@ -236,12 +240,14 @@ def main(arguments):
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     agree, rates = True, []
     for gan in options.gan:
-        for resolution in options.resolution:
+        for resolution in (size for size in options.resolution if size in RESOLUTIONS[gan]):
             for batch_size in options.batch_size:
                 line, fine, rate = row(gan, resolution, batch_size, options)
                 print(line, flush=True)
                 agree &= fine
                 rates.append(rate)
+    if not rates:
+        sys.exit(f"none of the generators is published with {options.resolution} px: see {RESOLUTIONS}")
     print(f"\nA float32 matrix product ran at {min(rates) / 1e9:.0f} to {max(rates) / 1e9:.0f} GFLOP/s.")
     if not agree:
         sys.exit(f"the two steps' gradients differ: a cosine is not above {LEAST_COSINE}")

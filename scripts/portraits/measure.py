@@ -19,9 +19,9 @@ from lib.walking.pictures import to_uint8
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
 from scripts.portraits import scorer, train_clip, world
-from scripts.portraits.train_generator import images_of
+from scripts.portraits.train_generator import images_of, population_of
 
-GENERATORS = ("stylegan2_portraits64", "pggan_portraits64")
+GENERATORS = ("stylegan2_portraits64", "pggan_portraits64", "biggan_portraits64")
 SAMPLES = 2000
 
 
@@ -29,8 +29,8 @@ SAMPLES = 2000
 def samples(name, count, seed=11):
     """Images of `count` random codes of a generator: (count, 3, 64, 64)."""
     generator = load_generator(name)
-    z = torch.randn(count, world.Z_DIM, generator=torch.Generator().manual_seed(seed))
-    return torch.cat([images_of(generator, part) for part in z.split(100)])
+    parts = zip(*(part.split(100) for part in population_of(name).draw_codes(count, seed)))
+    return torch.cat([images_of(generator, z, world.RESOLUTION, *classes) for z, *classes in parts])
 
 
 @torch.no_grad()
@@ -58,12 +58,11 @@ def main(arguments):
     args = parser.parse_args(arguments)
     factor_scorer = load_scorer()
     error = scorer.errors(factor_scorer)
-    renders = world.to_float(world.draw_pairs(SAMPLES, seed=10)[1])
-    asked = ranges(factor_scorer, renders)
     covered = []
     for name in GENERATORS:
         images = samples(name, SAMPLES)
-        covered.append(coverage(ranges(factor_scorer, images), asked))
+        renders = world.to_float(population_of(name).draw_pairs(SAMPLES, seed=10)[-1])
+        covered.append(coverage(ranges(factor_scorer, images), ranges(factor_scorer, renders)))
         if args.sheet:
             write_sheet(images[:64], args.sheet.with_stem(f"{args.sheet.stem}_{name.split('_')[0]}"))
 

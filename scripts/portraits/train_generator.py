@@ -2,6 +2,7 @@
 
     python -m scripts.portraits.train_generator stylegan2
     python -m scripts.portraits.train_generator stylegan2 --images 700000 --lr 2e-3 --sharpen
+    python -m scripts.portraits.train_generator biggan --images 200000
 
 The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`). This is a
 regression, which takes some hours on a CPU, where adversarial training alone would take days. Afterwards an adversary
@@ -10,6 +11,7 @@ starts high again and falls to zero.
 """
 
 import argparse
+import functools
 import math
 from itertools import pairwise
 from pathlib import Path
@@ -22,17 +24,23 @@ from tqdm import tqdm
 from lib.command_line import run
 from lib.files import save_tensors
 from lib.judges.portraits import load_scorer
+from models.biggan import BigGAN
 from models.clip_encoder import load_clip
 from models.errors import UserError
+from models.formats import genforce
 from models.load_generator import load_generator
 from models.pggan import ProgGAN
 from models.stylegan2 import MAPPING_LR_MULTIPLIER, StyleGAN2
 from models.untrusted.tensor_files import load_tensors
-from scripts.portraits import scorer, world
+from scripts.portraits import batch_norm, class_world, scorer, world
 
 CHANNELS = [128, 128, 96, 48, 24]  # at 4, 8, 16, 32 and 64 pixels
 MAPPING_WIDTHS = [world.Z_DIM, 128, 128, world.Z_DIM]
+BIGGAN_CHANNELS = [128, 128, 64, 32, 16]  # in the proportions of BigGAN-PyTorch
+EMBED_DIM = 8  # of classes
 GROWTH = {16: 0.15, 32: 0.4, 64: 1.0}  # images of this resolution until that share of all images
+DETAILS_FROM = 0.4  # the share of all images from which features and factors count
+BATCH_STATISTICS_UNTIL = 0.8  # the share of all images from which a BigGAN's statistics stay as they are
 FEATURE_WEIGHT = 0.3  # makes the loss on features about as large as the one on pixels
 FACTOR_WEIGHT = 3.0  # likewise for the factors, while the smallest details are still to be learned
 ADVERSARIAL_WEIGHT = 0.3  # enough to sharpen edges that the other losses leave soft, and no more
@@ -40,13 +48,30 @@ EMA_HALF_LIFE = 5_000  # images
 
 
 def build(kind):
+    if kind == "biggan":
+        sizes = class_world.Z_DIM, EMBED_DIM, len(class_world.CLASSES)
+        return BigGAN(*sizes, [1], BIGGAN_CHANNELS, "\n".join(class_world.NAMES))
     return StyleGAN2(MAPPING_WIDTHS, CHANNELS) if kind == "stylegan2" else ProgGAN(world.Z_DIM, CHANNELS)
 
 
-def images_of(generator, z, resolution=world.RESOLUTION):
-    """Latent codes (B, Z_DIM) -> images (B, 3, resolution, resolution), whatever the generator's kind."""
+def population_of(name):
+    """The module of the portraits that a kind of generator, or one of its name, learns."""
+    return class_world if name.startswith("biggan") else world
+
+
+def images_of(generator, z, resolution=world.RESOLUTION, classes=None):
+    """Latent codes (B, Z_DIM), and for a BigGAN classes (B,) -> images (B, 3, resolution, resolution)."""
+    if isinstance(generator, BigGAN):
+        return generator(generator.codes(z, classes))
     codes = generator.w_plus(generator.mapping(z)) if isinstance(generator, StyleGAN2) else z
     return generator(codes, resolution)
+
+
+def resolution_at(generator, share):
+    """The resolution of the images that a generator learns from after a share of all: a BigGAN does not grow."""
+    if isinstance(generator, BigGAN):
+        return world.RESOLUTION
+    return next(size for size, until in GROWTH.items() if share < until)
 
 
 def attention(resolution):
@@ -93,11 +118,12 @@ class FeatureLoss(torch.nn.Module):
         return sum((found - target).abs().mean() / target.abs().mean() for found, target in pairs)
 
 
-def load_reader(work, pair_count):
-    """A network that reads factors, of another seed than the scorer that measures; trained once and kept in `work`."""
+def load_reader(work, images, pair_count):
+    """A network that reads factors, of another seed than the scorer that measures; trained once on that many images,
+    and kept in `work`."""
     file = work / "reader.pt"
     if not file.exists():
-        reader = scorer.train(work, 150_000, pair_count, seed=1)
+        reader = scorer.train(work, images, pair_count, seed=1)
         save_tensors(world.halved(reader.state_dict()), file)
     return load_scorer(file)
 
@@ -144,11 +170,18 @@ class Critic(torch.nn.Module):
 
 
 def parameter_groups(generator):
-    """The mapping network's weights are stored 1 / MAPPING_LR_MULTIPLIER too large, and need as much more rate."""
-    fast = [p for name, p in generator.named_parameters() if name.startswith("mapping.")]
-    rest = [p for name, p in generator.named_parameters() if not name.startswith("mapping.")]
-    groups = [{"params": rest, "rate_multiplier": 1.0}]
-    return groups + [{"params": fast, "rate_multiplier": 0.3 / MAPPING_LR_MULTIPLIER}] * bool(fast)
+    """Parameters whose learning rates differ in proportion to what they begin as, as an equalised learning rate has it.
+
+    A mapping network's weights are stored 1 / MAPPING_LR_MULTIPLIER too large. A BigGAN's are stored as they are
+    applied, where the others' are scaled by the root of their inputs' number.
+    """
+    groups = {}
+    for name, parameter in generator.named_parameters():
+        multiplier = 0.3 / MAPPING_LR_MULTIPLIER if name.startswith("mapping.") else 1.0
+        if isinstance(generator, BigGAN) and parameter.ndim > 1 and name != "shared.weight":
+            multiplier = parameter[0].numel() ** -0.5
+        groups.setdefault(multiplier, []).append(parameter)
+    return [{"params": parameters, "rate_multiplier": multiplier} for multiplier, parameters in groups.items()]
 
 
 def rate_at(done, total, warmup=5_000):
@@ -177,7 +210,7 @@ def finish(generator):
     if isinstance(generator, StyleGAN2):
         z = torch.randn(100_000, world.Z_DIM, generator=torch.Generator().manual_seed(3))
         generator.truncation.w_avg.copy_(generator.mapping(z).mean(dim=0))
-    return {"generator_smooth": world.halved(generator.state_dict())}
+    return genforce.content(generator) | {"generator_smooth": world.halved(generator.state_dict())}
 
 
 def matching_state(name_or_file, generator):
@@ -200,6 +233,7 @@ class Training:
         torch.manual_seed(0)
         self.checkpoint, self.total, self.done, self.begun = checkpoint, total, done, done
         self.generator, self.average = build(kind), build(kind)
+        self.hooks, self.settled = [], False
         for name, parameter in self.generator.named_parameters():
             parameter.requires_grad_(not name.endswith("noise_strength"))
         self.optimizer = torch.optim.Adam(parameter_groups(self.generator), betas=(0.9, 0.99))
@@ -212,16 +246,33 @@ class Training:
             fit_mapping(self.generator.mapping)
         self.average.load_state_dict(self.generator.state_dict())
 
+    def settle_statistics(self):
+        """Once the time has come, let a BigGAN's statistics stay as they are; until then, they are each batch's."""
+        if not isinstance(self.generator, BigGAN) or self.settled:
+            return
+        if self.done < BATCH_STATISTICS_UNTIL * self.total:
+            self.hooks = self.hooks or batch_norm.with_batch_statistics(self.generator)
+            return
+        for hook in self.hooks:
+            hook.remove()
+        torch.compiler.reset()  # what was compiled has the hooks in it
+        batch_norm.standardise(self.generator, batch_norm.random_codes(self.generator))
+        self.average.load_state_dict(self.average.state_dict() | dict(self.generator.named_buffers()))
+        self.settled = True
+
     def resume(self):
         saved = load_tensors(self.checkpoint)
         for part in ("generator", "average", "optimizer"):
             getattr(self, part).load_state_dict(saved[part])
-        self.done = saved["done"]
+        self.done, self.settled = saved["done"], saved.get("settled", False)
         self.begun = saved["begun"] if saved["total"] == self.total else self.done
 
     def save(self):
         parts = {part: getattr(self, part).state_dict() for part in ("generator", "average", "optimizer")}
-        save_tensors(parts | {"done": self.done, "begun": self.begun, "total": self.total}, self.checkpoint)
+        counts = {"done": self.done, "begun": self.begun, "total": self.total, "settled": self.settled}
+        save_tensors(parts | counts, self.checkpoint)
+        if self.hooks and not self.settled:
+            batch_norm.standardise(self.average, batch_norm.random_codes(self.average))
         save_tensors(finish(self.average), self.checkpoint.with_name(f"{self.checkpoint.stem}_portraits64.pth"))
 
     def step(self, loss, batch, rate):
@@ -238,28 +289,34 @@ class Training:
 
 
 def train(training, pairs, feature_loss, factor_loss, critic, batch, rate):
-    """Fit to `pairs` of codes and portraits until the training's total, with a checkpoint every 500 batches."""
+    """Fit to `pairs` of codes and portraits until the training's total, with a checkpoint every 250 batches.
+
+    factor_loss() is the loss of factors, made when it is first needed.
+    """
 
     @torch.compile(dynamic=False)
-    def fit(codes, targets, resolution):
+    def fit(codes, targets, resolution, detailed):
         targets = F.avg_pool2d(targets, world.RESOLUTION // resolution)
-        images = images_of(training.generator, codes, resolution)
+        images = images_of(training.generator, codes[0], resolution, *codes[1:])
         loss = fit_loss(images, targets)
-        if resolution == world.RESOLUTION:
+        if detailed:
             loss = loss + FEATURE_WEIGHT * feature_loss(images, targets)
         return images, loss
 
-    z, portraits = pairs
+    *codes, portraits = pairs
     total, mean = training.total, None
     bar = tqdm(initial=training.done, total=total, desc=training.checkpoint.stem, unit="img", mininterval=2)
     while training.done < total:
         draws = torch.Generator().manual_seed(training.done)
-        chosen = torch.randint(len(z), (batch,), generator=draws)
+        chosen = torch.randint(len(portraits), (batch,), generator=draws)
         targets = world.to_float(portraits[chosen])
-        resolution = next(size for size, until in GROWTH.items() if training.done < until * total)
-        images, loss = fit(z[chosen], targets, resolution)
-        if resolution == world.RESOLUTION:
-            loss = loss + FACTOR_WEIGHT * factor_loss(images, targets, draws)
+        share = training.done / total
+        detailed = share >= DETAILS_FROM
+        training.settle_statistics()
+        resolution = resolution_at(training.generator, share)
+        images, loss = fit([part[chosen] for part in codes], targets, resolution, detailed)
+        if detailed:
+            loss = loss + FACTOR_WEIGHT * factor_loss()(images, targets, draws)
             if critic:
                 critic.learn(images, targets)
                 loss = loss + ADVERSARIAL_WEIGHT * critic.loss(images)
@@ -267,18 +324,19 @@ def train(training, pairs, feature_loss, factor_loss, critic, batch, rate):
         mean = loss.item() if mean is None else 0.99 * mean + 0.01 * loss.item()
         bar.update(batch)
         bar.set_postfix_str(f"loss {mean:.4f}", refresh=False)
-        if training.done // batch % 500 == 0 or training.done >= total:
+        if training.done // batch % 250 == 0 or training.done >= total:
             training.save()
     bar.close()
 
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("stylegan2", "pggan"))
+    parser.add_argument("kind", choices=("stylegan2", "pggan", "biggan"))
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
     parser.add_argument("--clip", default="clip_portraits64", help="the CLIP whose features compare images of 64 px")
     parser.add_argument("--images", type=int, default=570_000, help="images to fit")
     parser.add_argument("--pairs", type=int, default=48_000, help="number of different portraits")
+    parser.add_argument("--reader-images", type=int, default=150_000, help="images to train the reader of factors on")
     parser.add_argument("--start", help="weights to start from if there is no checkpoint, as stylegan2_portraits64")
     parser.add_argument("--done", type=int, default=0, help="images that --start was fitted to; counted in --images")
     parser.add_argument("--sharpen", action="store_true", help="add an adversary, once the rest is learned")
@@ -291,8 +349,8 @@ def main(arguments):
     feature_loss = FeatureLoss(args.clip)
     training = Training(args.kind, args.work / f"{args.kind}.pt", args.images, args.start, args.done)
     critic = Critic() if args.sharpen else None
-    pairs = world.load_pairs(args.work, args.pairs)
-    factor_loss = FactorLoss(load_reader(args.work, args.pairs))
+    pairs = population_of(args.kind).load_pairs(args.work, args.pairs)
+    factor_loss = functools.cache(lambda: FactorLoss(load_reader(args.work, args.reader_images, args.pairs)))
     train(training, pairs, feature_loss, factor_loss, critic, args.batch_size, args.lr)
 
 

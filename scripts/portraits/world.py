@@ -35,9 +35,14 @@ def coordinates(z):
 
 def factors_of(z):
     """Latent codes z (B, Z_DIM) -> factors (B, 25) in [0, 1]."""
+    return shaped(coordinates(z)[:, : len(FACTORS)])
+
+
+def shaped(uniform):
+    """Factors (B, 25), uniform in [0, 1] -> as rare as they are, and in their ranges."""
     exponents = torch.tensor([RARITY.get(name, 1.0) for name in FACTORS])
     low, high = torch.tensor([RANGES.get(name, (0.0, 1.0)) for name in FACTORS]).T
-    return low + (high - low) * coordinates(z)[:, : len(FACTORS)] ** exponents
+    return low + (high - low) * uniform**exponents
 
 
 def render_uint8(factors, description="portraits"):
@@ -47,9 +52,14 @@ def render_uint8(factors, description="portraits"):
     return torch.cat([((render(chunk, RESOLUTION) + 1) * 127.5).round().to(torch.uint8) for chunk in bar])
 
 
+def draw_codes(count, seed):
+    """`count` random latent codes: (z (count, Z_DIM),)."""
+    return (torch.randn(count, Z_DIM, generator=torch.Generator().manual_seed(seed)),)
+
+
 def draw_pairs(count, seed):
     """`count` pairs of a latent code (count, Z_DIM) and its portrait (count, 3, 64, 64) uint8."""
-    z = torch.randn(count, Z_DIM, generator=torch.Generator().manual_seed(seed))
+    (z,) = draw_codes(count, seed)
     return z, render_uint8(factors_of(z))
 
 

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import download
-from lib.downloading.assets import ASSETS, read_assets
+from lib.downloading.assets import ASSETS, choose, read_assets
 from lib.downloading.destination import Destination
 from lib.files import read_json
 from models import registry
@@ -18,9 +18,22 @@ def test_published_assets_are_the_registrys_generators():
     assert {asset.label(file) for asset in assets.values() for file in asset.sources} == published
     destination = Destination()
     for name in published:
-        assert destination.directory(assets["genforce"]) / f"{name}.pth" == registry.GENERATORS[name].file
-    assert [asset.name for asset in assets.values() if asset.optional] == ["contraclip_models"]
-    assert all(re.fullmatch("[0-9a-f]{64}", asset.sha256) for asset in assets.values())
+        asset = assets["biggan" if name.startswith("biggan") else "genforce"]
+        assert destination.directory(asset) / f"{name}.pth" == registry.GENERATORS[name].file
+    assert [asset.name for asset in assets.values() if asset.optional] == ["contraclip_models", "biggan"]
+    assert all(re.fullmatch("[0-9a-f]{64}", asset.sha256) for asset in assets.values() if asset.url)
+
+
+def test_optional_assets_come_when_they_are_named():
+    assets = read_assets(ASSETS)
+
+    def names(*arguments, **settings):
+        return [asset.name for asset, _ in choose(assets, *arguments, **settings)]
+
+    assert not {"biggan", "contraclip_models"} & {*names()}
+    assert {*names(experiments=True)} - {*names()} == {"contraclip_models"}
+    assert names(["biggan-deep-256"]) == names(["biggan"]) == ["biggan"]
+    assert names(everything=True) == list(assets)
 
 
 def test_face_networks_have_their_owners_addresses_hashes_and_files(data):
@@ -36,7 +49,7 @@ def test_face_networks_have_their_owners_addresses_hashes_and_files(data):
     [
         {"files": ["../probe.pth"]}, {"files": ["a/probe.pth"]}, {"files": [".download"]}, {"unpacks_to": "../weights"},
         {"unpacks_to": "/weights"}, {"url": "file:///etc/passwd"}, {"url": 3}, {"files": None},
-        {"other_urls": ["file:///etc/passwd"]}, {"other_urls": 3},
+        {"other_urls": ["file:///etc/passwd"]}, {"other_urls": 3}, {"url": None},
     ],
 )  # fmt: skip
 def test_invalid_asset_is_refused(archive, place):

@@ -10,6 +10,7 @@ from tiny_assets import CAR, DOG, PROBE, refused
 
 import download
 from models.errors import UserError
+from models.load_generator import load_generator
 
 
 def test_everything_but_optional_assets_is_downloaded_by_default_and_only_once(command, place, server, networks):
@@ -107,3 +108,22 @@ def test_list_names_everything_and_downloads_nothing(command, place, server):
     (place.probe / "probe.pth").write_bytes(b"x")
     assert "broken" in command("--list")[1]
     assert not (place.nets / ".download").exists()
+
+
+def test_generators_without_an_archive_come_from_their_own_addresses(command, place, server, data, tmp_path):
+    """As BigGANs do: converted, and from a mirror's directory as they lie there."""
+    name = "biggan_pytorch_tiny"
+    place.archives = {"classes": {"unpacks_to": "weights/classes", "files": [f"{name}.pth"], "optional": True}}
+    place.singles = {name: []}
+    place.single(name, "G_ema.pth", (data / f"{name}.pth").read_bytes(), form="biggan")
+    assert "converted from biggan" in command("--list")[1]
+    code, out, told = command("--only", name)
+    assert (code, told) == (0, []) and "classes: 1 of 1 here" in out
+    file = place.to / "weights" / "classes" / f"{name}.pth"
+    state = load_generator(file).state_dict()
+    torch.testing.assert_close(state, load_generator(data / f"{name}.pth").state_dict(), rtol=0, atol=0)
+    server.requests.clear()
+    place.to = place.to.rename(tmp_path / "mirror").with_name("second")
+    assert command("--only", "classes", "--mirror", tmp_path / "mirror")[0] == 0
+    assert load_generator(place.to / "weights" / "classes" / f"{name}.pth").resolution == 32
+    assert server.requests == []
