@@ -3,7 +3,7 @@
 Codes are what a generator takes; positions are the part that a path moves, as vectors (B, dim).
 
     space   codes                          positions
-    Z       (B, z_dim)                     the code
+    Z       (B, z_dim)                     the code: what goes into the network
     W       (B, num_layers, w_dim)         the one w that all layers share
     W+      (B, num_layers, w_dim)         layers 0..L, concatenated; the others stay
     S       (B, sum of style widths)       the styles of convolutions 0..L; those of the others and of RGB layers stay
@@ -32,6 +32,10 @@ class Space:
     def device(self):
         return next(self.generator.parameters()).device
 
+    def codes_of_stored(self, z):
+        """What pools keep as latent_code_z.pt (B, z_dim) -> codes."""
+        return self.codes_of(z)
+
 
 class ZSpace(Space):
     name = "Z"
@@ -52,6 +56,20 @@ class ZSpace(Space):
     def synthesise(self, codes):
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self.generator.from_z(codes, self.truncation, self.resolution)
+
+
+class ScaledZSpace(ZSpace):
+    """Z where truncation scales z: codes, positions and what pools keep are the z that goes into the network."""
+
+    def codes_of(self, z):
+        return self.generator.truncate(z, self.truncation)
+
+    def codes_of_stored(self, z):
+        return z
+
+    def synthesise(self, codes):
+        """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self.generator.from_z(codes, resolution=self.resolution)
 
 
 class WPlusSpace(Space):
@@ -138,6 +156,8 @@ LAYERED = {"W+", "S"}  # spaces where paths move only some layers
 def latent_space(generator, name="Z", layer=None, truncation=1.0):
     """The space `name` (Z, W, W+, S) of a generator. Raises UserError if it has no such space or layer."""
     generator.family.check("this generator", name, truncation)
+    if name == "Z" and generator.family.scales_z:
+        return ScaledZSpace(generator, truncation)
     if name in LAYERED:
         # The last layer of W+ drives only an RGB layer, no convolution, and S leaves RGB layers alone.
         last = generator.num_layers - (1 if name == "W+" else 2)

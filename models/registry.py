@@ -18,13 +18,15 @@ class Family:
         num_layers, w_dim, mapping, w_plus, styles      if it has W, W+ and S
         image_sizes     the sizes at which its synthesis can stop, smallest first
         recognises(keys), settings(shapes)              of a state dict, to build a network from it
+        truncate(z, psi)                                if truncation scales z
     """
 
     name: str
     module: str
     spaces: tuple[str, ...]  # latent spaces, Z first
-    truncates: bool  # towards the mean of W
+    truncates: bool  # codes towards the mean of W, or z towards 0
     conditional: bool = False  # whether an image has a class besides its code
+    scales_z: bool = False  # truncation is a narrower distribution of z, and what goes into the network is truncated z
 
     def network(self):
         return getattr(import_module(self.module), self.name)
@@ -43,6 +45,7 @@ FAMILIES = {
     for family in (
         Family("StyleGAN2", "models.stylegan2", ("Z", "W", "W+", "S"), truncates=True),
         Family("ProgGAN", "models.pggan", ("Z",), truncates=False),
+        Family("DCGAN", "models.dcgan", ("Z",), truncates=True, scales_z=True),
     )
 }
 
@@ -66,6 +69,7 @@ class Weights:
 GENERATORS = {
     "stylegan2_portraits64": Weights.portraits("stylegan2_portraits64", "StyleGAN2"),
     "pggan_portraits64": Weights.portraits("pggan_portraits64", "ProgGAN"),
+    "dcgan_faces64": Weights(PRETRAINED / "faces" / "dcgan_faces64.pth", "DCGAN", 64),
     "stylegan2_ffhq1024": Weights.genforce("stylegan2_ffhq1024", "StyleGAN2", 1024),
     "stylegan2_afhqcat512": Weights.genforce("stylegan2_afhqcat512", "StyleGAN2", 512),
     "stylegan2_afhqdog512": Weights.genforce("stylegan2_afhqdog512", "StyleGAN2", 512),

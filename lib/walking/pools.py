@@ -3,8 +3,8 @@
     experiments/latent_codes/<gan>/<gan>-<n>/
         args.json
         <sha1 of the code>/
-            latent_code_z.pt                            (1, z_dim)
-            latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
+            latent_code_z.pt                            (1, z_dim), truncated where that scales z
+            latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): where it has W, truncated
             image_z.jpg or image_w.jpg
 
 Pools of codes that come from elsewhere, such as those of inverted photographs, have only latent_code_w+.pt and
@@ -63,8 +63,9 @@ def open_for_writing(directory, settings):
 @torch.no_grad()
 def codes_of_z(generator, z, truncation=1.0):
     """Everything that a pool stores of one code z (1, z_dim): {file name: tensor}."""
-    codes = {"latent_code_z.pt": z}
-    if "W+" in generator.family.spaces:
+    family = generator.family
+    codes = {"latent_code_z.pt": generator.truncate(z, truncation) if family.scales_z else z}
+    if not {"W", "W+"}.isdisjoint(family.spaces):
         w_plus = generator.w_plus(generator.mapping(z.to(device_of(generator))), truncation).cpu()
         codes |= {"latent_code_w.pt": w_plus[:, 0].clone(), "latent_code_w+.pt": w_plus.clone()}
     return codes
@@ -129,8 +130,8 @@ def code_directories(pool):
 def read_code(directory, space, w_space=False):
     """The code of one directory as the space takes it: (1, z_dim), (1, num_layers, w_dim), or (1, styles).
 
-    By default that of latent_code_z.pt, with the space's truncation; with `w_space`, that of latent_code_w+.pt as it
-    is, for pools without z. Raises UserError if the file is missing or has another shape.
+    By default that of latent_code_z.pt, with the space's truncation unless that scales z; with `w_space`, that of
+    latent_code_w+.pt as it is, for pools without z. Raises UserError if the file is missing or has another shape.
     """
     generator = space.generator
     if w_space:
@@ -147,4 +148,4 @@ def read_code(directory, space, w_space=False):
     if not code.isfinite().all():
         raise UserError(f"{file} is not finite: make the pool again")
     code = code.float().to(device_of(generator))
-    return space.codes_of_w_plus(code) if w_space else space.codes_of(code)
+    return space.codes_of_w_plus(code) if w_space else space.codes_of_stored(code)

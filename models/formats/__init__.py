@@ -1,8 +1,9 @@
 """Generators of other projects, read as ours. The format of a file is detected from its content:
 
-    genforce        .pth   {"generator_smooth": ...} or {"generator": ...}; StyleGAN2 and ProgGAN
+    genforce        .pth   {"generator_smooth": ...} or {"generator": ...}; StyleGAN2 and ProgGAN, and DCGANs of ours
     NVIDIA          .pkl   {"G_ema": ...}, pickled by the code of StyleGAN2-ADA-PyTorch or StyleGAN3; StyleGAN2
     rosinality      .pt    {"g_ema": ..., "latent_avg": ...}; StyleGAN2
+    DCGAN           .pt    a state dict of PyTorch's tutorial, bare or under a key: {"netG_state_dict": ...}
     safetensors            the tensors of a genforce file
 """
 
@@ -13,7 +14,7 @@ from models.files import replacing
 
 # Modules that need torch are imported where they are used: `python -m models.formats -h` imports this file too.
 
-FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, or safetensors"
+FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, a DCGAN of PyTorch's tutorial, or safetensors"
 PICKLE = b"\x80"
 # torch.save pickled this number first before it wrote zip archives.
 TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -39,7 +40,7 @@ def convert(source, target):
 
 
 def read_generator(file):
-    """The generator in a file of any format: a StyleGAN2 or ProgGAN on the CPU, with the precision of the file.
+    """The generator in a file of any format: on the CPU, with the precision of the file.
 
     Its settings follow from the shapes of the tensors. Raises UserError where the file is damaged, contains anything
     but tensors and settings, or is not such a network, naming what differs. Nothing in the file is run.
@@ -56,7 +57,7 @@ def read_generator(file):
 
 def _read(file):
     """(state dict in our layout, conv_clamp or None) of a file of any format."""
-    from models.formats import genforce, nvidia, rosinality, safetensors
+    from models.formats import dcgan, genforce, nvidia, rosinality, safetensors
     from models.untrusted.tensor_files import load_tensors
 
     with open(file, "rb") as stream:
@@ -68,7 +69,8 @@ def _read(file):
     if not start.startswith((PICKLE, ZIP)):
         raise UserError(f"{file} is not a generator file ({FORMATS}): download or copy it again")
     content = load_tensors(file)
-    return (rosinality if rosinality.recognises(content) else genforce).read(content, file)
+    format = next((known for known in (rosinality, dcgan) if known.recognises(content)), genforce)
+    return format.read(content, file)
 
 
 def _is_safetensors(start, file):

@@ -8,6 +8,7 @@ from models.errors import UserError
 from models.registry import FAMILIES
 
 LARGEST = 4096  # pixels
+MOST_NUMBERS = 1 << 28  # of a layer's feature maps, for one image: 1 GiB, eight times what StyleGAN2 has at 1024 px
 
 
 def build(state, conv_clamp, file):
@@ -16,6 +17,9 @@ def build(state, conv_clamp, file):
     Raises UserError, naming `file`, where they do not fit a network.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
+    empty = next((key for key, value in state.items() if not value.numel()), None)
+    if empty:
+        raise UserError(f"{file} is broken: {empty} is empty")
     network = _network(shapes, file)
     options = {} if conv_clamp is None else {"conv_clamp": _bound(conv_clamp, network, file)}
     try:
@@ -48,6 +52,8 @@ def _settings(network, shapes, file):
     *first, channels = network.settings(shapes)
     if 2 << len(channels) > LARGEST:
         raise UserError(f"{file} is not a {network.__name__}: its layers exceed {LARGEST} px")
+    if any(width * (4 << i) ** 2 > MOST_NUMBERS for i, width in enumerate(channels)):
+        raise UserError(f"{file} is not a {network.__name__}: a layer of it would take more than 1 GiB for one image")
     return *first, channels
 
 
