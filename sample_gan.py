@@ -23,11 +23,12 @@ def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="list the codes")
     p.add_argument("--gan", "--gan-type", dest="gan", required=True,
-                   help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
+                   help=f"a name ({', '.join(GENERATORS)}), a checkpoint file, or python:FILE:FUNCTION, a "
+                        "generator of your own: its code is run (docs/generators.md)")
     p.add_argument("--stylegan-space", default="Z", choices=("Z", "W"),
                    help="StyleGAN2: which code the image is named after; those of Z, W and W+ are all written")
     p.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W; 1: no truncation")
+                   help="StyleGAN2: pull codes towards the mean of W; DCGAN: scale z; 1: no truncation")
     p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"number of codes (default: {NUM_SAMPLES})")
     p.add_argument("--seed", type=seed, default=0, help="the seed of the codes")
     p.add_argument("--from-codes", metavar="FILE.pt",
@@ -102,7 +103,7 @@ def from_file(args, generator):
     """The codes of --from-codes, as `pools.write_codes` takes them, and the end of the pool's name."""
     from lib.walking import pools
 
-    if "W+" not in generator.family.spaces:
+    if {"W", "W+"}.isdisjoint(generator.family.spaces):
         raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a {generator.family.name}, which has "
                         "neither: give a StyleGAN2")
     codes = pools.read_w_plus(args.from_codes, generator)

@@ -84,6 +84,22 @@ GENERATORS = {
 CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
 
 
+OWN_CODE = "python:"  # what the name of a generator begins with that is the user's own code
+
+
+def is_own_code(gan):
+    """Whether a generator's name stands for code that would be run."""
+    return str(gan).startswith(OWN_CODE)
+
+
+def own_code(gan):
+    """(file, function) of `python:FILE:FUNCTION`. Raises UserError where it is not written so."""
+    file, _, function = str(gan).removeprefix(OWN_CODE).rpartition(":")
+    if not file or not function.isidentifier():
+        raise UserError(f"{gan} is not python:FILE:FUNCTION, as in python:my_gan.py:build")
+    return Path(file), function
+
+
 def family_of(name):
-    """The family of a generator by its name, without reading its weights; None for a file."""
+    """The family of a generator by its name, without reading its weights; None for a file, and for the user's code."""
     return FAMILIES[GENERATORS[name].family] if name in GENERATORS else None
