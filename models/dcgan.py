@@ -11,25 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from models.frozen import transposed
+from models.frozen.layers import Prepared, are_fixed
+from models.frozen.transposed import transposed_convolution
 from models.registry import FAMILIES
 
 KERNEL = 4  # pixels a side, of every layer
 COLOURS = 3
 
 
-class TransposedConv(nn.Module):
-    """Transposed convolution with 4x4 weights: (B, in, H, W) -> (B, out, 2H, 2W), or a single pixel -> 4x4."""
+class ActivatedTransposed(nn.Module):
+    """Transposed convolution with 4x4 weights, then ReLU or tanh: (B, in, H, W) -> (B, out, 2H, 2W), or, as the first
+    one, a single pixel -> 4x4."""
 
-    def __init__(self, in_channels, out_channels, first):
+    def __init__(self, in_channels, out_channels, first, activation="relu"):
         super().__init__()
         weight = torch.randn(in_channels, out_channels, KERNEL, KERNEL)
         # Each pixel sums over one tap of the first layer's kernel, and over four of the others'.
         self.weight = nn.Parameter(weight * math.sqrt(2 / (in_channels * (1 if first else 4))))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.stride, self.padding = (1, 0) if first else (2, 1)
+        self.first, self.activation = first, activation
+        self._prepared = Prepared()
 
     def forward(self, x):
-        return F.conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding)
+        if are_fixed((self.weight, self.bias), x):
+            convolution = self._prepared.of(self.weight, lambda weight: transposed_convolution(weight, self.first))
+            return transposed.ActivatedTransposed.apply(x, self.bias, convolution, self.activation)
+        stride, padding = (1, 0) if self.first else (2, 1)
+        x = F.conv_transpose2d(x, self.weight, self.bias, stride, padding)
+        return F.relu(x) if self.activation == "relu" else torch.tanh(x)
 
 
 class DCGAN(nn.Module):
@@ -45,7 +55,9 @@ class DCGAN(nn.Module):
         self.num_layers = len(channels)
         widths = [z_dim, *channels[:-1], COLOURS]
         for i in range(self.num_layers):
-            self.add_module(f"transposed{i}", TransposedConv(widths[i], widths[i + 1], first=i == 0))
+            activation = "tanh" if i == self.num_layers - 1 else "relu"
+            layer = ActivatedTransposed(widths[i], widths[i + 1], first=i == 0, activation=activation)
+            self.add_module(f"transposed{i}", layer)
 
     @staticmethod
     def recognises(keys):
@@ -72,6 +84,6 @@ class DCGAN(nn.Module):
 
     def forward(self, z):
         x = z[:, :, None, None]
-        for i in range(self.num_layers - 1):
-            x = F.relu(getattr(self, f"transposed{i}")(x))
-        return torch.tanh(getattr(self, f"transposed{self.num_layers - 1}")(x))
+        for i in range(self.num_layers):
+            x = getattr(self, f"transposed{i}")(x)
+        return x

@@ -9,6 +9,7 @@ from lib.latent_space import latent_space
 from lib.walking.pools import codes_of_z
 from models.errors import UserError
 from models.formats import convert
+from models.frozen.transposed import Doubling, NarrowDoubling, transposed_convolution
 from models.load_generator import load_generator
 
 
@@ -31,6 +32,10 @@ def tutorial(z_dim=5, widths=(12, 8), colours=3, bias=False):
     return network.eval()
 
 
+def z_of(count, dim):
+    return torch.randn(count, dim, generator=torch.Generator().manual_seed(0))
+
+
 def save(content, tmp_path):
     torch.save(content, tmp_path / "faces.pt")
     return tmp_path / "faces.pt"
@@ -47,7 +52,7 @@ def error_of(content, tmp_path):
 @pytest.mark.parametrize("bias", [False, True])
 def test_images_are_the_tutorials_of_any_depth_and_width(z_dim, widths, bias, tmp_path, conforms):
     network = tutorial(z_dim, widths, bias=bias)
-    z = torch.randn(3, z_dim, generator=torch.Generator().manual_seed(0))
+    z = z_of(3, z_dim)
     generator = load_generator(save(network.state_dict(), tmp_path))
     assert (generator.z_dim, generator.resolution) == (z_dim, 4 << len(widths))
     assert generator.family.name == "DCGAN" and generator.image_sizes == [generator.resolution]
@@ -136,6 +141,29 @@ def test_empty_layer_is_told(tmp_path):
     state = tutorial(widths=(8,)).state_dict()
     state = {key: value[:, :0] if key == "main.0.weight" else value[:0] for key, value in state.items() if value.ndim}
     assert "empty" in error_of(state, tmp_path)
+
+
+@pytest.mark.parametrize("widths", [(), (12, 8)])
+def test_frozen_layers_are_the_layers_with_their_gradient(widths, tmp_path):
+    generator = load_generator(save(tutorial(5, widths).state_dict(), tmp_path))
+    found = []
+    for frozen in (True, False):
+        generator.requires_grad_(not frozen)
+        z = z_of(3, 5).requires_grad_()
+        images = generator(z)
+        assert ("ActivatedTransposed" in type(images.grad_fn).__name__) == frozen
+        images.backward(torch.ones_like(images).cumsum(2))
+        found += [images.detach(), z.grad]
+    torch.testing.assert_close(found[:2], found[2:], rtol=1e-4, atol=1e-5)
+    assert all(parameter.grad is not None for parameter in generator.parameters())
+
+
+def test_narrow_layer_is_the_transposed_convolution():
+    weight, x, bias = torch.randn(6, 3, 4, 4), torch.randn(2, 6, 5, 7), torch.randn(3)
+    narrow = transposed_convolution(weight, from_pixel=False)
+    assert isinstance(narrow, NarrowDoubling)
+    torch.testing.assert_close(narrow.forward(x, bias), Doubling(weight).forward(x, bias), rtol=1e-4, atol=1e-4)
+    assert type(transposed_convolution(weight.repeat(1, 3, 1, 1), from_pixel=False)) is Doubling
 
 
 @pytest.fixture(scope="module")
