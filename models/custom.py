@@ -14,6 +14,7 @@ and where it has W, with both of
 no name but one that begins so leads here.
 """
 
+import hashlib
 import random
 import sys
 import traceback
@@ -28,6 +29,7 @@ from torch import nn
 
 from models import custom_contract
 from models.errors import UserError
+from models.files import sha256
 from models.registry import Family, own_code
 
 # As the module has no W, until it shows one: truncation scales z. With W, it is towards the mean of W.
@@ -37,7 +39,10 @@ MEAN_SAMPLES = 4096  # of W, to truncate towards
 
 class CustomGenerator(nn.Module):
     """A module of the user's own, as the spaces take a generator. Codes: z (B, z_dim), or w+ (B, num_layers, w_dim)
-    where it has W; num_layers is 1 where all layers take the same w."""
+    where it has W; num_layers is 1 where all layers take the same w.
+
+    sha256: of the code and its weights.
+    """
 
     def __init__(self, module, z_dim, resolution):
         super().__init__()
@@ -108,10 +113,20 @@ def load(gan, device="cpu"):
     def call(name, function, codes):
         return told(gan, name, device, function, codes)
 
+    generator.sha256 = _sha256(generator, file, function)
     w = custom_contract.check(module, z_dim, resolution, generator.anchor.device, gan, call)
     if w is not None:
         told(gan, "mapping(z)", device, generator.show_w, w)
     return generator
+
+
+def _sha256(generator, file, function):
+    """The SHA-256 of file, function and weights, which the file may load from elsewhere."""
+    found = hashlib.sha256(f"{sha256(file)} {function}".encode())
+    for name, tensor in generator.state_dict().items():
+        found.update(f" {name} {tuple(tensor.shape)} ".encode())
+        found.update(tensor.cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _run(file, gan):

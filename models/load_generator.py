@@ -11,8 +11,8 @@ def load_generator(name_or_file, device="cpu"):
     """Load a generator in float32, frozen, in evaluation mode.
 
     `name_or_file` is a name in `registry.GENERATORS`, a file of a format in `models.formats`, or python:FILE:FUNCTION,
-    which is run (`models.custom`). Raises UserError if it is none of these, and if the file does not hold a network that
-    is supported here, naming what differs.
+    which is run (`models.custom`). Raises UserError if it is none of these, and if the file does not hold a network
+    that is supported here, naming what differs.
     """
     file = generator_file(name_or_file)
     if is_own_code(name_or_file):

@@ -117,6 +117,9 @@ def test_random_weights_are_the_same_each_time_and_draw_nothing_from_others(own)
 def test_name_and_file_tell_functions_of_a_file_apart(own, tmp_path):
     name = own()
     assert generator_name(name) == "my_gan.build" and generator_file(name) == tmp_path / "my_gan.py"
+    (tmp_path / "my_gan.py").write_text(SOURCE + "\n\ndef other():\n    torch.manual_seed(1)\n    return Own()\n")
+    hashes = {load_generator(name).sha256 for name in (name, name, name.replace(":build", ":other"))}
+    assert len(hashes) == 2
     assert generator_name("python:C:/nets/a.b.py:make_it") == "a.b.make_it"
 
 
@@ -189,8 +192,8 @@ def test_file_that_is_not_there_is_told():
         load_generator("python:absent.py:build")
 
 
-TRAIN = ("--gan=python:my_gan.py:build", "--stylegan-space=W", "--corpus=pair.txt", "--num-latent-support-dipoles=2",
-         "--batch-size=2", "--max-iter=2", "--ckp-freq=1", "--no-cuda")  # fmt: skip
+TRAIN = ("--gan=python:my_gan.py:build", "--stylegan-space=W", "--corpus=pair.txt", "--batch-size=2",
+         "--max-iter=2", "--ckp-freq=1", "--no-cuda")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +264,7 @@ def test_begun_run_that_was_given_code_since_does_not_run_it(workplace, run_warm
     assert not (tmp_path / "has_run").exists()
 
 
-@pytest.mark.parametrize("command", ["sample_gan.py", "train.py", "traverse_latent_space.py"])
+@pytest.mark.parametrize("command", ["sample_gan.py", "train.py", "traverse_latent_space.py", "evaluate.py"])
 def test_help_says_that_its_code_is_run(command, run_warm, tmp_path):
     said = " ".join(run_warm(command, "-h", cwd=tmp_path).stdout.split())
     assert "python:FILE:FUNCTION" in said and "code is run" in said
