@@ -22,7 +22,8 @@ def parser():
     g.add_argument("--exp", metavar="EXP_DIR", help="a trained experiment's directory")
     g.add_argument("compared", nargs="*", metavar="EXP_DIR",
                    help="experiments to compare, or walks of theirs; with --pool, each is evaluated first")
-    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, where its file is elsewhere now")
+    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
+                                               "python:FILE:FUNCTION, whose code is run")
     g.add_argument("--pool", help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
     g.add_argument("--out", metavar="DIR", help="where a comparison is written (default: experiments/comparison)")

@@ -23,12 +23,13 @@ def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="list the codes")
     p.add_argument("--gan", "--gan-type", dest="gan", required=True,
-                   help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
+                   help=f"a name ({', '.join(GENERATORS)}), a checkpoint file, or python:FILE:FUNCTION, a "
+                        "generator of your own: its code is run (docs/generators.md)")
     p.add_argument("--stylegan-space", default="Z", choices=("Z", "W"),
                    help="StyleGAN2: which code the image is named after; those of Z, W and W+ are all written")
     p.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W; 1: no truncation. BigGAN: scale z, and cut its "
-                        "normal distribution off at 2 PSI")
+                   help="StyleGAN2: pull codes towards the mean of W; DCGAN: scale z; 1: no truncation. BigGAN: "
+                        "scale z, and cut its normal distribution off at 2 PSI")
     p.add_argument("--biggan-target-classes", nargs="+", metavar="CLASS",
                    help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"number of codes (default: {NUM_SAMPLES})")
@@ -102,11 +103,13 @@ def main(arguments):
 
 
 def space_of(args, generator):
-    """The space of the codes that a pool stores: W, or Z if there is no W. Raises UserError for what is not there."""
+    """The space of the codes that a pool stores: W or W+, or Z if there is neither. Raises UserError for what is not
+    there."""
     from lib.latent_space import latent_space
 
     space = latent_space(generator, args.stylegan_space, None, args.truncation, args.biggan_target_classes)
-    return latent_space(generator, "W", None, args.truncation) if "W" in generator.family.spaces else space
+    name = next((name for name in ("W", "W+") if name in generator.family.spaces), None)
+    return latent_space(generator, name, None, args.truncation) if name else space
 
 
 def class_of(codes, space):
@@ -134,7 +137,7 @@ def from_file(args, space):
 
     family = space.generator.family
     check_truncation_of_file(args, family)
-    if "W+" in family.spaces:
+    if not {"W", "W+"}.isdisjoint(family.spaces):
         stored, codes = "latent_code_w+.pt", pools.read_w_plus(args.from_codes, space.generator)
         args.stylegan_space = "W"
     elif family.conditional:

@@ -12,7 +12,7 @@ from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGA
 from lib.methods import METHODS, find_method
 from lib.settings import SHARE, Range
 from models.errors import UserError
-from models.registry import GENERATORS, family_of
+from models.registry import GENERATORS, family_of, is_own_code
 
 EXAMPLE = """
 example, on the embedded portraits:
@@ -30,14 +30,15 @@ def parser():
     p.add_argument("--method", choices=METHODS, default="contraclip", help="how paths are found")
 
     g = p.add_argument_group("generator")
-    g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
+    g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}), a checkpoint file, or python:FILE:FUNCTION, a "
+                                 "generator of your own: its code is run (docs/generators.md)")
     g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
-                   help="the space of the paths; S is style space; ProgGAN and BigGAN have only Z")
+                   help="the space of the paths; S is style space; ProgGAN, DCGAN and BigGAN have only Z")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
     g.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1: no truncation. BigGAN: scale "
-                        "z, and cut its normal distribution off at 2 PSI")
+                   help="StyleGAN2: pull codes towards the mean of W, on every layer; DCGAN: scale z; 1: no "
+                        "truncation. BigGAN: scale z, and cut its normal distribution off at 2 PSI")
     g.add_argument("--biggan-target-classes", nargs="+", metavar="CLASS",
                    help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
@@ -113,14 +114,17 @@ def main(arguments):
 
     from lib.experiment import Experiment, begun_with
     from lib.latent_space import latent_space, limit_resolution
-    from lib.trained import read_settings
+    from lib.trained import check_named, read_settings
     from models.files import sha256
     from models.load_generator import generator_file, load_generator
 
     device = distributed.join(choose_device(settings.cuda, settings.ops))
     # A run that is resumed keeps the settings that it began with, whatever the flags' defaults are by now.
     begun = distributed.from_first(lambda: begun_with(arguments))
-    settings = distributed.from_first(lambda: read_settings(begun)) if begun else settings
+    if begun:
+        given, settings = settings.gan, distributed.from_first(lambda: read_settings(begun))
+        check_named(settings.gan, given, begun)
+        settings = replace(settings, gan=given) if is_own_code(given) else settings
     method = find_method(settings.method)
     labels = method.find_labels(settings)
     settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))

@@ -20,7 +20,8 @@ def parser():
     p.add_argument("-v", "--verbose", action="store_true", help="print what was walked")
     g = p.add_argument_group("what is walked")
     g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
-    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved")
+    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
+                                               "python:FILE:FUNCTION, whose code is run")
     g.add_argument("--pool", required=True, help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true",
                    help="use the pool's W+ codes as they are, such as those of inverted photographs")

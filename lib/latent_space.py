@@ -3,7 +3,7 @@
 Codes are what a generator takes; positions are the part that a path moves, as vectors (B, dim).
 
     space   codes                          positions
-    Z       (B, z_dim)                     the code
+    Z       (B, z_dim)                     the code: what goes into the network
             (B, z_dim + embed_dim)         z, if the generator is conditional; the class stays
     W       (B, num_layers, w_dim)         the one w that all layers share
     W+      (B, num_layers, w_dim)         layers 0..L, concatenated; the others stay
@@ -64,6 +64,20 @@ class ZSpace(Space):
     def synthesise(self, codes):
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self.generator.from_z(codes, self.truncation, self.resolution)
+
+
+class ScaledZSpace(ZSpace):
+    """Z where truncation scales z: codes, positions and what pools store are the z that goes into the network."""
+
+    def codes_of(self, z):
+        return self.generator.truncate(z, self.truncation)
+
+    def codes_of_stored(self, stored):
+        return stored
+
+    def synthesise(self, codes):
+        """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
+        return self.generator.from_z(codes, resolution=self.resolution)
 
 
 class ConditionalZSpace(ZSpace):
@@ -193,6 +207,8 @@ def latent_space(generator, name="Z", layer=None, truncation=1.0, classes=None):
     if generator.family.conditional:
         indices = classes and class_indices(map(str, classes), generator.names())
         return ConditionalZSpace(generator, truncation, indices)
+    if name == "Z" and generator.family.scales_z:
+        return ScaledZSpace(generator, truncation)
     if name in LAYERED:
         # The last layer of W+ drives only an RGB layer, no convolution, and S leaves RGB layers alone.
         last = generator.num_layers - (1 if name == "W+" else 2)

@@ -6,6 +6,7 @@
     images = experiment.space.synthesise(experiment.space.shift(codes, 0.5 * directions))
 """
 
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from lib.settings import GeneratorSettings, TrainingSettings, read_object
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
-from models.registry import GENERATORS, family_of
+from models.registry import GENERATORS, family_of, is_own_code
 from models.untrusted.tensor_files import load_tensors
 
 # The settings that decide the paths' space.
@@ -45,7 +46,7 @@ class Trained:
 
 def open_experiment(directory, gan=None, device="cpu"):
     """Open an experiment of ours or the authors', whether it has ended or not. gan: its generator's file, if that has
-    moved.
+    moved, or its python:FILE:FUNCTION, which is run only if it is given here.
 
     Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
     """
@@ -125,9 +126,20 @@ def find_weights(directory, name):
     return earlier[-1]
 
 
+def check_named(stored, given, directory):
+    """Raise UserError where an experiment's generator is code, which would be run, that the user has not named too.
+
+    stored: the generator in the experiment's settings. given: what the user named; None: nothing.
+    """
+    if is_own_code(stored) and not (given and is_own_code(given)):
+        name = shlex.quote(f"--gan={stored}") if stored.isprintable() else repr(f"--gan={stored}")
+        raise UserError(f"the generator of {directory} is code that would be run: if you trust it, name it with {name}")
+
+
 def _generator_of(directory, settings, given):
     """(name or file, SHA-256) of an experiment's generator, which must be the one that it was trained on."""
     gan = given or settings.gan
+    check_named(settings.gan, given, directory)
     if not given and gan not in GENERATORS and not Path(gan).is_file():
         raise UserError(f"{gan}, the generator of {directory}, is missing: say where it is now with --gan")
     if generator_name(gan) != generator_name(settings.gan):

@@ -1,19 +1,24 @@
-"""A name or a file -> a frozen generator."""
+"""A name, a file or the user's own code -> a frozen generator."""
 
 from pathlib import Path
 
 from models.errors import UserError
 from models.formats import read_generator
-from models.registry import GENERATORS
+from models.registry import GENERATORS, is_own_code, own_code
 
 
 def load_generator(name_or_file, device="cpu"):
     """Load a generator in float32, frozen, in evaluation mode.
 
-    `name_or_file` is a name in `registry.GENERATORS` or a file of a format in `models.formats`. Raises UserError if it
-    is neither, and if the file does not hold a network that is supported here, naming what differs.
+    `name_or_file` is a name in `registry.GENERATORS`, a file of a format in `models.formats`, or python:FILE:FUNCTION,
+    which is run (`models.custom`). Raises UserError if it is none of these, and if the file does not hold a network
+    that is supported here, naming what differs.
     """
     file = generator_file(name_or_file)
+    if is_own_code(name_or_file):
+        from models import custom
+
+        return custom.load(str(name_or_file), device)
     generator = read_generator(file)
     other = mismatch(generator, str(name_or_file))
     if other:
@@ -31,12 +36,21 @@ def mismatch(generator, name):
 
 
 def generator_name(name_or_file):
-    """The name of this generator in those of experiments and pools; for a file, its stem."""
+    """The name of this generator in those of experiments and pools; for a file, its stem; for the user's own code, its
+    stem and the function, as in my_gan.build."""
+    if is_own_code(name_or_file):
+        file, function = own_code(name_or_file)
+        return f"{file.stem}.{function}"
     return str(name_or_file) if str(name_or_file) in GENERATORS else Path(name_or_file).stem
 
 
 def generator_file(name_or_file):
     """The file of a generator. Raises UserError if there is no such generator, or if its weights are missing."""
+    if is_own_code(name_or_file):
+        file, _ = own_code(name_or_file)
+        if not file.is_file():
+            raise UserError(f"{name_or_file}: there is no file {file}")
+        return file
     weights = GENERATORS.get(str(name_or_file))
     file = weights.file if weights else Path(name_or_file)
     if not file.is_file():
@@ -46,7 +60,10 @@ def generator_file(name_or_file):
 
 def _missing(name_or_file, weights):
     if weights is None:
-        return f"{name_or_file!r} is neither a file nor a generator; the generators are {', '.join(GENERATORS)}"
+        return (
+            f"{name_or_file!r} is neither a file nor a generator, nor python:FILE:FUNCTION; the generators are "
+            f"{', '.join(GENERATORS)}"
+        )
     fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else weights.by_hand
     fetch = fetch or "restore it with `git checkout models/pretrained`"
     return f"the weights of {name_or_file} are not in {weights.file}: {fetch}"

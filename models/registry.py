@@ -18,14 +18,16 @@ class Family:
         num_layers, w_dim, mapping, w_plus, styles      if it has W, W+ and S
         image_sizes     the sizes at which its synthesis can stop, smallest first
         recognises(keys), settings(shapes)              of a state dict, to build a network from it
-        num_classes, names(), codes(z, classes), classes(codes), truncate(z, psi)       if it is conditional
+        num_classes, names(), codes(z, classes), classes(codes)     if it is conditional
+        truncate(z, psi)                                if truncation scales z, or it is conditional
     """
 
     name: str
     module: str
     spaces: tuple[str, ...]  # latent spaces, Z first
-    truncates: bool  # codes towards the mean of W, or a narrower normal distribution of z
+    truncates: bool  # codes towards the mean of W, or z towards 0
     conditional: bool = False  # whether a code holds a class besides z
+    scales_z: bool = False  # truncation only scales z: what goes into the network is truncated z
 
     def network(self):
         return getattr(import_module(self.module), self.name)
@@ -49,6 +51,7 @@ FAMILIES = {
         Family("ProgGAN", "models.pggan", ("Z",), truncates=False),
         Family("BigGAN", "models.biggan", ("Z",), truncates=True, conditional=True),
         Family("BigGANDeep", "models.biggan", ("Z",), truncates=True, conditional=True),
+        Family("DCGAN", "models.dcgan", ("Z",), truncates=True, scales_z=True),
     )
 }
 
@@ -78,6 +81,7 @@ class Weights:
 GENERATORS = {
     "stylegan2_portraits64": Weights.portraits("stylegan2_portraits64", "StyleGAN2"),
     "pggan_portraits64": Weights.portraits("pggan_portraits64", "ProgGAN"),
+    "dcgan_faces64": Weights(PRETRAINED / "faces" / "dcgan_faces64.pth", "DCGAN", 64),
     "stylegan2_ffhq1024": Weights.genforce("stylegan2_ffhq1024", "StyleGAN2", 1024),
     "stylegan2_afhqcat512": Weights.genforce("stylegan2_afhqcat512", "StyleGAN2", 512),
     "stylegan2_afhqdog512": Weights.genforce("stylegan2_afhqdog512", "StyleGAN2", 512),
@@ -99,6 +103,22 @@ GENERATORS = {
 CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
 
 
+OWN_CODE = "python:"  # what the name of a generator begins with that is the user's own code
+
+
+def is_own_code(gan):
+    """Whether a generator's name stands for code that would be run."""
+    return str(gan).startswith(OWN_CODE)
+
+
+def own_code(gan):
+    """(file, function) of `python:FILE:FUNCTION`. Raises UserError where it is not written so."""
+    file, _, function = str(gan).removeprefix(OWN_CODE).rpartition(":")
+    if not file or not function.isidentifier():
+        raise UserError(f"{gan} is not python:FILE:FUNCTION, as in python:my_gan.py:build")
+    return Path(file), function
+
+
 def family_of(name):
-    """The family of a generator by its name, without reading its weights; None for a file."""
+    """The family of a generator by its name, without reading its weights; None for a file, and for the user's code."""
     return FAMILIES[GENERATORS[name].family] if name in GENERATORS else None

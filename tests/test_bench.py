@@ -9,8 +9,10 @@ from lib.dipoles import encode_dipoles, load_corpus
 from lib.latent_space import latent_space
 from lib.training.step import step
 from models.clip_encoder import load_clip
+from models.dcgan import DCGAN
 from scripts.bench import plain
 from scripts.bench.networks import contraclip
+from scripts.bench.transposed import compositions
 
 
 @pytest.mark.parametrize("network, space", [("stylegan2", "W+"), ("pggan", "Z"), ("biggan", "Z")])
@@ -32,3 +34,11 @@ def test_plain_step_has_the_loss_and_gradient_of_ours(network, space, tiny_clip_
     assert loss == pytest.approx(plain_loss.item(), rel=1e-4)
     gradients = [one.trained.SUPPORT_SETS.grad.double().flatten() for one in (ours, plainly)]
     assert torch.cosine_similarity(*gradients, dim=0) > 0.9999
+
+
+def test_plain_layers_of_dcgan_give_what_the_frozen_ones_give():
+    generator = DCGAN(5, [6, 7, 3]).requires_grad_(False)
+    compared = list(compositions(generator, 2))
+    assert [name for name, *_ in compared] == ["5 -> 6", "6 -> 7", "7 -> 3", "all"]
+    for _, plainly, frozen, x in compared:
+        torch.testing.assert_close(plainly(x), frozen(x), rtol=1e-4, atol=1e-5)

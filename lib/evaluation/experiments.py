@@ -60,7 +60,9 @@ def evaluate(directory, question, device):
     walk = find_walk(experiment.directory / "results" / pool.name, w_space=question.w_space, eps=question.eps,
                      shift_steps=question.shift_steps, shift_leap=question.shift_leap)
     weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
-    origin = {"gan_sha256": settings.gan_sha256, "weights": sha256(weights)}
+    # The file of the user's own code decides less of an image than a checkpoint does.
+    generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
+    origin = {"gan_sha256": generator, "weights": sha256(weights)}
     subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
                       pools.code_directories(pool), walk, origin)
     name, judge = _judge(question, experiment, device)

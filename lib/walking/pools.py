@@ -3,8 +3,9 @@
     experiments/latent_codes/<gan>/<gan>-<n>/
         args.json
         <sha1 of the code>/
-            latent_code_z.pt                            (1, z_dim); of a BigGAN, with the class: (1, z_dim + embed_dim)
-            latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
+            latent_code_z.pt                            (1, z_dim), truncated where that scales z; of a BigGAN, with the
+                                                        class: (1, z_dim + embed_dim)
+            latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): where it has W, truncated
             image_z.jpg or image_w.jpg
 
 Pools of codes that come from elsewhere, such as those of inverted photographs, have only latent_code_w+.pt and
@@ -85,7 +86,7 @@ def open_for_writing(directory, settings):
 def codes_of_z(space, z):
     """Everything that a pool stores of one random z (1, z_dim): {file name: tensor}, of which the last one is the code.
 
-    space: W, or Z if the generator has no W.
+    space: W or W+, or Z if the generator has neither.
     """
     codes = space.codes_of(z.to(space.device)).cpu()
     if space.name == "Z":
@@ -148,8 +149,8 @@ def code_directories(pool):
 def read_code(directory, space, w_space=False):
     """The code of one directory as the space takes it: (1, z_dim), (1, num_layers, w_dim), or (1, styles).
 
-    By default that of latent_code_z.pt, with the space's truncation; with `w_space`, that of latent_code_w+.pt as it
-    is, for pools without z. Raises UserError if the file is missing or has another shape.
+    By default that of latent_code_z.pt, with the space's truncation unless that scales z; with `w_space`, that of
+    latent_code_w+.pt as it is, for pools without z. Raises UserError if the file is missing or has another shape.
     """
     generator = space.generator
     if w_space:

@@ -1,9 +1,10 @@
 """Generators of other projects, read as ours. The format of a file is detected from its content:
 
-    genforce        .pth   {"generator_smooth": ...} or {"generator": ...}; StyleGAN2, ProgGAN, and BigGANs of ours
+    genforce        .pth   {"generator_smooth": ...} or {"generator": ...}; StyleGAN2, ProgGAN; BigGAN, DCGAN of ours
     NVIDIA          .pkl   {"G_ema": ...}, pickled by the code of StyleGAN2-ADA-PyTorch or StyleGAN3; StyleGAN2
     rosinality      .pt    {"g_ema": ..., "latent_avg": ...}; StyleGAN2
     BigGAN          .bin, .pth   a bare state dict, of pytorch-pretrained-biggan or BigGAN-PyTorch
+    DCGAN           .pt    a state dict of PyTorch's tutorial, bare or under a key: {"netG_state_dict": ...}
     safetensors            the tensors of a genforce file
 """
 
@@ -14,7 +15,10 @@ from models.files import replacing
 
 # Modules that need torch are imported where they are used: `python -m models.formats -h` imports this file too.
 
-FORMATS = "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, a BigGAN's .bin or .pth, or safetensors"
+FORMATS = (
+    "a genforce .pth, an NVIDIA .pkl, a rosinality .pt, a BigGAN's .bin or .pth, a DCGAN of PyTorch's tutorial, or "
+    "safetensors"
+)
 PICKLE = b"\x80"
 # torch.save pickled this number first before it wrote zip archives.
 TORCH_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
@@ -57,7 +61,7 @@ def read_generator(file):
 
 def _read(file):
     """(state dict in our layout, options) of a file of any format."""
-    from models.formats import biggan, genforce, nvidia, rosinality, safetensors
+    from models.formats import biggan, dcgan, genforce, nvidia, rosinality, safetensors
     from models.untrusted.tensor_files import load_tensors
 
     with open(file, "rb") as stream:
@@ -69,7 +73,7 @@ def _read(file):
     if not start.startswith((PICKLE, ZIP)):
         raise UserError(f"{file} is not a generator file ({FORMATS}): download or copy it again")
     content = load_tensors(file)
-    format = next((known for known in (rosinality, biggan) if known.recognises(content)), genforce)
+    format = next((known for known in (rosinality, biggan, dcgan) if known.recognises(content)), genforce)
     return format.read(content, file)
 
 

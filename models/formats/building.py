@@ -11,6 +11,7 @@ from models.registry import FAMILIES
 LARGEST = 4096  # pixels
 MOST_BLOCKS = 100  # more than any published network has
 LONGEST_NAME = 200  # characters of the names of a class
+MOST_NUMBERS = 1 << 28  # of a layer's feature maps, for one image: 1 GiB, eight times what StyleGAN2 has at 1024 px
 
 
 def build(state, options, file):
@@ -19,15 +20,18 @@ def build(state, options, file):
     options: {name: value} of `genforce.OPTIONS`. Raises UserError, naming `file`, where they do not fit a network.
     """
     shapes = {key: tuple(value.shape) for key, value in state.items()}
+    empty = next((key for key, value in state.items() if not value.numel()), None)
+    if empty:
+        raise UserError(f"{file} is broken: {empty} is empty")
     network = _network(shapes, file)
     settings = settings_of(network, shapes, file)
     options = _checked(options, network, settings, file)
     with torch.device("meta"):
         generator = network(*settings, **options)
     _check_shapes(shapes, {key: tuple(value.shape) for key, value in generator.state_dict().items()}, file)
-    broken = next((key for key, value in state.items() if not value.numel() or not value.isfinite().all()), None)
+    broken = next((key for key, value in state.items() if not value.isfinite().all()), None)
     if broken:
-        raise UserError(f"{file} is broken: {broken} is {'not finite' if state[broken].numel() else 'empty'}")
+        raise UserError(f"{file} is broken: {broken} is not finite")
     generator.load_state_dict(state, assign=True)
     return generator
 
@@ -67,10 +71,13 @@ def settings_of(network, shapes, file):
         raise UserError(f"{file} is not a {network.__name__}: its {odd} has shape {shapes[odd]}") from None
     except ValueError as error:
         raise UserError(f"{file} is not a {network.__name__}: {error}") from None
-    if not hasattr(network, "upsampling") and 2 << len(channels) > LARGEST:
+    doubles = not hasattr(network, "upsampling")  # whether each block doubles the resolution
+    if doubles and 2 << len(channels) > LARGEST:
         raise UserError(f"{file} is not a {network.__name__}: its layers exceed {LARGEST} px")
     if len(channels) > MOST_BLOCKS:
         raise UserError(f"{file} is not a {network.__name__}: it has {len(channels)} layers")
+    if doubles and any(width * (4 << i) ** 2 > MOST_NUMBERS for i, width in enumerate(channels)):
+        raise UserError(f"{file} is not a {network.__name__}: a layer of it would take more than 1 GiB for one image")
     return *first, channels
 
 
