@@ -104,7 +104,7 @@ class LatentCLR(Method):
         fed = "" if settings.feed_layers is None else "-feed" + "_".join(map(str, settings.feed_layers))
         projector = "" if settings.projector == "identity" else f"-{settings.projector}_projector"
         layer = layer_named(settings.feature_layer)
-        return f"LatentCLR_{gan}-{space}-{model}-K{num_paths}-{layer}-alpha{alpha}{fed}{projector}"
+        return f"LatentCLR_{gan}-{space}-{model}-K{settings.num_directions}-{layer}-alpha{alpha}{fed}{projector}"
 
     @classmethod
     def find_labels(cls, settings):
