@@ -201,7 +201,7 @@ def test_statistics_of_each_direction_apart_remove_what_its_edits_have_in_common
         found = rows(projector.train(), plain, edited, together)[:16]
         products = (found @ found.T).fill_diagonal_(0)
         alike[together] = products.sum().item() / (16 * 15)
-    assert alike[True] > 0.8 and abs(alike[False]) < 0.1
+    assert alike[True] > 0.6 and abs(alike[False]) < 0.1
 
 
 # --- training
