@@ -45,7 +45,7 @@ class Trained:
 
 def open_experiment(directory, gan=None, device="cpu"):
     """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
-    left, a directory or a file. gan: its generator, if it does not name one, or the generator's file, if that has moved.
+    left: a directory or a file. gan: the generator, if none is named there, or its file, if that has moved.
 
     Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
     """

@@ -493,7 +493,7 @@ def test_what_is_not_of_latentclr_is_refused(kind, change, message, states):
     (["--feed-layers", "10"], "this generator's layers are 0 to 9"),
     (["--feed-layers", "5"], "lie behind --feature-layer layer0"),
     (["--feed-layers", "0", "--stylegan-space=Z"], "--feed-layers goes with --stylegan-space=W, not Z"),
-    (["--learn-gammas"], "--learn-gammas has no use with --method=latentclr"),
+    (["--learn-gammas"], "--learn-gammas is not used by --method=latentclr"),
 ])  # fmt: skip
 def test_what_contradicts_itself_is_refused_and_leaves_nothing(more, message, workplace, data):
     with pytest.raises(UserError, match=message):

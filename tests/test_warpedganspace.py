@@ -383,8 +383,8 @@ def test_published_experiment_on_another_generator_is_refused(theirs, data):
 @pytest.mark.parametrize("more, message", [
     (["--batch-size=1"], "--batch-size must be at least 2"),
     (["--min-shift-magnitude=0.3"], "is above"),
-    (["--css-beta=0.5"], "--css-beta has no use with --method=warpedganspace"),
-    (["--corpus=attributes"], "--corpus has no use with --method=warpedganspace"),
+    (["--css-beta=0.5"], "--css-beta is not used by --method=warpedganspace"),
+    (["--corpus=attributes"], "--corpus is not used by --method=warpedganspace"),
     (["--synthesis-resolution=16"], "LeNet needs images of 32 pixels"),
 ])  # fmt: skip
 def test_what_contradicts_itself_is_refused_and_leaves_nothing(more, message, workplace, data):
