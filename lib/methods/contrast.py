@@ -8,8 +8,6 @@ from torch import nn
 from lib.paths.fields import unit
 from lib.paths.networks import mlp
 
-SIMILARITIES = ("anchored", "absolute", "signed")
-
 
 class Projector(nn.Module):
     """Features (B, ...) -> unit vectors (B, F), or vectors of any length.
