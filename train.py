@@ -9,7 +9,7 @@ from lib import distributed
 from lib.arguments import number, positive_float, positive_int, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
-from lib.methods import METHODS, find_method
+from lib.methods import METHODS, add_arguments, find_method
 from lib.settings import SHARE, Range
 from models.errors import UserError
 from models.registry import GENERATORS, family_of, is_own_code
@@ -53,8 +53,7 @@ def parser():
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
                         f"(default: {DEFAULT_CLIP}; the portraits have their own)")
 
-    for name in METHODS:
-        find_method(name).add_arguments(p)
+    add_arguments(p)
 
     g = p.add_argument_group("training")
     g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
@@ -136,6 +135,7 @@ def main(arguments):
                          settings.biggan_target_classes)
     if settings.synthesis_resolution is not None:
         limit_resolution(space, settings.synthesis_resolution)
+    space = method.space_of(settings, space)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     if settings.biggan_target_classes is not None:
         settings = replace(settings, biggan_target_classes=space.classes)  # their numbers, for their names
@@ -184,7 +184,7 @@ def train(experiment, space, labels, device):
         with StopRequest() as stop:
             finished = trainer.train(experiment, method, stop)
         if finished and distributed.is_first():
-            experiment.finish(method.result())
+            experiment.finish(method.result(), method.other_weights())
     return finished, stop
 
 

@@ -1,5 +1,7 @@
 """What an iteration draws: a function of (seed, iteration) alone, so that a resumed run equals an uninterrupted one."""
 
+from contextlib import contextmanager
+
 import torch
 
 
@@ -9,6 +11,14 @@ def generator_for(seed, stream, index):
     # Torch uses the lowest 32 bits of a seed: two indices of a stream never have the same ones, and streams start far
     # apart.
     return generator.manual_seed((seed * 1_000_003 + stream) * 1_000_000_007 + index & (2**63 - 1))
+
+
+@contextmanager
+def seeded(seed, stream, index):
+    """Let torch's own draws within, such as those of a new layer's weights, follow from (seed, stream, index)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator_for(seed, stream, index).initial_seed())
+        yield
 
 
 def codes_of(iteration, batch_size, z_dim, seed):
@@ -33,3 +43,10 @@ def draw(iteration, batch_size, num_paths, z_dim, shift_range, seed):
     magnitudes = low + (high - low) * torch.rand(batch_size, generator=generator)
     signs = 2 * torch.randint(2, (batch_size,), generator=generator) - 1
     return z, paths_of(iteration, batch_size, num_paths, seed), signs * magnitudes
+
+
+def truncated(z, limit):
+    """Standard normal numbers, of any shape -> the same quantiles of the normal distribution cut off at +-`limit`."""
+    low = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64))
+    quantiles = low + torch.special.ndtr(z.double()) * (1 - 2 * low)
+    return torch.special.ndtri(quantiles).clamp(-limit, limit).to(z.dtype)

@@ -134,9 +134,11 @@ class Experiment:
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
         write_json(self.settings.to_json(), self.directory / "args.json")
 
-    def finish(self, state):
-        """Save the trained paths, and move the directory to experiments/complete in one step."""
-        save_tensors(state, self.models / self.weights)
+    def finish(self, state, others):
+        """Save the trained paths and {file name: content} of others, and move the directory to experiments/complete in
+        one step."""
+        for name, content in (others | {self.weights: state}).items():
+            save_tensors(content, self.models / name)
         COMPLETE.mkdir(parents=True, exist_ok=True)
         (WIP / self.name / ".lock").unlink(missing_ok=True)
         (WIP / self.name).rename(COMPLETE / self.name)

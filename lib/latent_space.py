@@ -65,6 +65,10 @@ class ZSpace(Space):
         """Codes (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self.generator.from_z(codes, self.truncation, self.resolution)
 
+    def features(self, codes, layer):
+        """Codes (B, z_dim) -> what one of the generator's `feature_layers` gives (B, C, H, W)."""
+        return self.generator.features_from_z(codes, self.truncation, layer)
+
 
 class ScaledZSpace(ZSpace):
     """Z where truncation scales z: codes, positions and what pools store are the z that goes into the network."""
@@ -145,9 +149,14 @@ class WPlusSpace(Space):
         """Codes (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self.generator(codes, self.resolution)
 
+    def features(self, codes, layer):
+        """Codes (B, num_layers, w_dim) -> what one of the generator's `feature_layers` gives (B, C, H, W)."""
+        return self.generator.features(codes, layer)
+
 
 class WSpace(WPlusSpace):
     name = "W"
+    fed = None  # indices of the layers that paths move; None: all
 
     def __init__(self, generator, truncation=1.0):
         super().__init__(generator, truncation)
@@ -155,10 +164,14 @@ class WSpace(WPlusSpace):
         self.dim = generator.w_dim
 
     def positions(self, codes):
-        return codes[:, 0]
+        return codes[:, self.fed[0] if self.fed else 0]
 
     def shift(self, codes, offsets):
-        return codes + offsets[:, None]
+        if self.fed is None:
+            return codes + offsets[:, None]
+        shares = offsets.new_zeros(codes.shape[1], 1)
+        shares[self.fed] = 1
+        return codes + shares * offsets[:, None]
 
 
 class StyleSpace(Space):
@@ -192,8 +205,14 @@ class StyleSpace(Space):
 
     def synthesise(self, codes):
         """Codes (B, sum of style widths) -> images (B, 3, R, R), nominally in [-1, 1]."""
-        styles = dict(zip(self.widths, codes.split(list(self.widths.values()), dim=1)))
-        return self.generator.synthesis(styles, self.resolution)
+        return self.generator.synthesis(self._styles(codes), self.resolution)
+
+    def features(self, codes, layer):
+        """Codes (B, sum of style widths) -> what one of the generator's `feature_layers` gives (B, C, H, W)."""
+        return self.generator.synthesis.features(self._styles(codes), layer)
+
+    def _styles(self, codes):
+        return dict(zip(self.widths, codes.split(list(self.widths.values()), dim=1)))
 
 
 SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}
@@ -233,6 +252,19 @@ def limit_resolution(space, resolution):
         raise UserError(f"--synthesis-resolution {resolution} ends with layer {used}, and the paths move layers up to "
                         f"{space.layer}: raise it, or lower --stylegan-layer")
     space.resolution = resolution
+
+
+def feed_layers(space, layers):
+    """Let the paths of W move these layers only from now on; the others keep the w that they have. layers: indices.
+
+    Raises UserError where the space is not W, and where the generator has no such layer.
+    """
+    if space.name != "W":
+        raise UserError(f"--feed-layers goes with --stylegan-space=W, not {space.name}")
+    last = space.generator.num_layers - 1
+    if not layers or max(layers) > last:
+        raise UserError(f"--feed-layers is {' '.join(map(str, layers))}, and this generator's layers are 0 to {last}")
+    space.fed = sorted({*layers})
 
 
 def jung_radius_of(positions):

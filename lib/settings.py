@@ -53,6 +53,17 @@ class Range:
         return " and ".join(parts) or "finite"
 
 
+@dataclass(frozen=True)
+class Each(Range):
+    """Lists, each item of which is a number in the range."""
+
+    def __contains__(self, values):
+        return all(type(value) in (int, float) and super(Each, self).__contains__(value) for value in values)
+
+    def __str__(self):
+        return f"numbers that are each {super().__str__()}"
+
+
 COUNT = Range(low=1)
 POSITIVE = Range(low=0, open_low=True)
 SHARE = Range(low=0, high=1, open_low=True)  # in (0, 1]

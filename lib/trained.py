@@ -17,6 +17,7 @@ from lib.experiment import labels_file
 from lib.files import check_generator, read_json
 from lib.latent_space import latent_space
 from lib.methods import METHODS, find_method
+from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, read_object
 from models.errors import UserError
 from models.files import sha256
@@ -45,12 +46,16 @@ class Trained:
 
 
 def open_experiment(directory, gan=None, device="cpu"):
-    """Open an experiment of ours or the authors', whether it has ended or not. gan: its generator's file, if that has
-    moved, or its python:FILE:FUNCTION, which is run only if it is given here.
+    """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
+    left: a directory or a file. gan: the generator, if none is named there, or its file, if that has moved, or its
+    python:FILE:FUNCTION, which is run only if it is given here.
 
     Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
     """
     directory = Path(directory)
+    published = find_published(directory)
+    if published:
+        return _open_published(directory, published, gan, device)
     settings = read_settings(directory)
     method = find_method(settings.method)
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
@@ -59,10 +64,34 @@ def open_experiment(directory, gan=None, device="cpu"):
     generator = load_generator(gan, device)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
                          settings.biggan_target_classes)
+    space = method.space_of(settings, space)
     paths = method.load_paths(load_tensors(weights), space, weights)
     if paths.num_paths != len(labels):
         raise UserError(f"{weights} has {paths.num_paths} paths, and {len(labels)} labels are stored beside it")
     return Trained(directory, generator, space, paths, labels, settings)
+
+
+def _open_published(path, published, gan, device):
+    """Open a `lib.methods.published.Published` run at `path`."""
+    if gan is None:
+        raise UserError(f"{path} does not name a file of its generator: say where it is with --gan")
+    generator = load_generator(gan, device)
+    family, resolution = generator.family.name, generator.resolution
+    if published.family not in (None, family) or published.resolution not in (None, resolution):
+        stated = " of ".join(f"{one}" for one in (published.family, published.resolution) if one is not None)
+        raise UserError(f"{path} was trained on a {stated}, and {gan} is a {family} of {resolution} px: give its own "
+                        "with --gan")
+    name = next((name for name in published.spaces if name in generator.family.spaces), None)
+    if name is None:
+        raise UserError(f"{path} has paths in {published.spaces[0]}, which a {family} lacks: give its own with --gan")
+    method, generator_is = find_method(published.method), {"gan": str(gan), "gan_sha256": sha256(generator_file(gan))}
+    values = published.values | {"method": published.method, "stylegan_space": name} | generator_is
+    settings = method.Settings.read(values, published.source, needed=SPACE)
+    space = latent_space(generator, name, None, settings.truncation, settings.biggan_target_classes)
+    space = method.space_of(settings, space)
+    paths = method.load_paths(published.state, space, published.source)
+    directory = path if path.is_dir() else path.parent
+    return Trained(directory, generator, space, paths, published.labels, settings)
 
 
 def read_settings(directory):

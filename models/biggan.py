@@ -96,7 +96,8 @@ class Attention(nn.Module):
 
 
 class ClassConditional(nn.Module):
-    """What both networks have: z_dim, embed_dim, num_classes, num_layers, resolution, and `embed`.
+    """What both networks have: z_dim, embed_dim, num_classes, num_layers, num_feature_layers, resolution, and methods
+    `embed` and `features`.
 
     class_names: the names of the classes, one class per line, synonyms separated by commas; None: unknown.
     """
@@ -108,9 +109,18 @@ class ClassConditional(nn.Module):
         """The synthesis cannot stop at a smaller image."""
         return [self.resolution]
 
+    @property
+    def feature_layers(self):
+        """Names of the layers that `features_from_z` knows, in the order of computation."""
+        return [f"layer{i}" for i in range(self.num_feature_layers)]
+
     def from_z(self, codes, psi=1.0, resolution=None):
         """The same as `forward`; psi is the truncation."""
         return self(codes, psi)
+
+    def features_from_z(self, codes, psi, layer):
+        """Latent codes -> activations of one of `feature_layers` (B, C, H, W); no layer behind it is computed."""
+        return self.features(codes, int(layer.removeprefix("layer")), psi)
 
     def names(self):
         """The names of each class, synonyms separated by commas; "" for a class without a name."""
@@ -244,6 +254,7 @@ class BigGANDeep(ClassConditional):
         self.embeddings = nn.Linear(num_classes, embed_dim, bias=False)
         doubling = [flag == "1" for flag in upsampling]
         self.generator = DeepLayers(z_dim + embed_dim, channels, doubling, attention_at, rows)
+        self.num_feature_layers = len(self.generator.layers)
 
     @staticmethod
     def recognises(keys):
@@ -349,6 +360,7 @@ class BigGAN(ClassConditional):
         for i in attention_after:
             blocks[i].append(Attention(channels[i + 1], torch.zeros(()), ("theta", "phi", "g", "o")))
         self.blocks = nn.ModuleList(map(nn.ModuleList, blocks))
+        self.num_feature_layers = len(blocks)
         self.output_layer = nn.ModuleDict({"0": StoredNorm(channels[-1]), "2": ActivatedConv(channels[-1], 3, 3)})
 
     @staticmethod

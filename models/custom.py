@@ -66,6 +66,11 @@ class CustomGenerator(nn.Module):
         return sum(self.mapping(part).sum(dim=0) for part in parts) / MEAN_SAMPLES
 
     @property
+    def feature_layers(self):
+        """Its inner layers are not known: only the image."""
+        return ["output0"]
+
+    @property
     def image_sizes(self):
         """It makes the whole image only."""
         return [self.resolution]
@@ -85,6 +90,14 @@ class CustomGenerator(nn.Module):
     def from_z(self, z, psi=1.0, resolution=None):
         """z (B, z_dim) -> images (B, 3, R, R) in [-1, 1]. Without W, z is truncated already, and psi is 1."""
         return self(z if self.family.scales_z else self.w_plus(self.mapping(z), psi))
+
+    def features_from_z(self, z, psi, layer):
+        """The image, which is the only layer that is known."""
+        return self.from_z(z, psi)
+
+    def features(self, codes, layer):
+        """The image, which is the only layer that is known."""
+        return self(codes)
 
     def forward(self, codes, resolution=None):
         """Codes -> images (B, 3, R, R) in [-1, 1]."""

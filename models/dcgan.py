@@ -74,6 +74,12 @@ class DCGAN(nn.Module):
         """It makes the whole image only."""
         return [self.resolution]
 
+    @property
+    def feature_layers(self):
+        """Names of the layers that `features_from_z` knows, in the order of computation; the last one makes the
+        image."""
+        return [f"layer{i}" for i in range(self.num_layers)]
+
     def truncate(self, z, psi):
         """Standard normal z (B, z_dim) -> those of a distribution `psi` times as wide."""
         return z if psi == 1 else psi * z
@@ -82,8 +88,16 @@ class DCGAN(nn.Module):
         """As `forward`: what goes in is truncated already, so psi is 1, and there is one resolution."""
         return self(z)
 
-    def forward(self, z):
+    def features_from_z(self, z, psi, layer):
+        """z (B, z_dim) -> activations of one of `feature_layers` (B, C, H, W); no layer behind it is computed."""
+        return self.activations(z, int(layer.removeprefix("layer")))
+
+    def activations(self, z, last):
+        """z (B, z_dim) -> what layer `last` gives (B, C, H, W)."""
         x = z[:, :, None, None]
-        for i in range(self.num_layers):
+        for i in range(last + 1):
             x = getattr(self, f"transposed{i}")(x)
         return x
+
+    def forward(self, z):
+        return self.activations(z, self.num_layers - 1)

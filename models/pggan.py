@@ -84,16 +84,29 @@ class ProgGAN(nn.Module):
         """Only one: fully grown, it has no smaller images."""
         return [self.resolution]
 
+    @property
+    def feature_layers(self):
+        """Names of the layers that `features_from_z` knows, in the order of computation."""
+        return [f"layer{i}" for i in range(2 * self.num_blocks)]
+
     def from_z(self, z, psi=1.0, resolution=None):
         """As `forward`; without W there is no truncation, so psi is 1."""
         return self(z, resolution)
 
+    def features_from_z(self, z, psi, layer):
+        """z (B, z_dim) -> activations of one of `feature_layers` (B, C, H, W); no layer behind it is computed."""
+        return self.activations(z, int(layer.removeprefix("layer")))
+
+    def activations(self, z, last):
+        """z (B, z_dim) -> what convolution `last` gives (B, C, H, W), of 0 to 2 * num_blocks - 1."""
+        x = z[:, :, None, None]
+        for i in range(last + 1):
+            if i > 0 and i % 2 == 0:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = getattr(self, f"layer{i}")(x)
+        return x
+
     def forward(self, z, resolution=None):
         """A smaller `resolution` gives the image of the network as it was before it grew beyond that size."""
-        x = z[:, :, None, None]
         last = self.num_blocks - 1 if resolution is None else resolution.bit_length() - 3
-        for i in range(last + 1):
-            if i > 0:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = getattr(self, f"layer{2 * i + 1}")(getattr(self, f"layer{2 * i}")(x))
-        return getattr(self, f"output{last}")(x)
+        return getattr(self, f"output{last}")(self.activations(z, 2 * last + 1))

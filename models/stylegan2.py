@@ -197,9 +197,18 @@ class Synthesis(nn.Module):
                 yield f"layer{j}", getattr(self, f"layer{j}"), j
             yield f"output{i}", getattr(self, f"output{i}"), 2 * i + 1
 
-    def styles(self, w_plus):
-        """w+ (B, L, w_dim) -> {layer's name: style vector (B, channels into that layer)}."""
-        return {name: layer.style(w_plus[:, index]) for name, layer, index in self.layers_in_order()}
+    def layers_up_to(self, last):
+        """As `layers_in_order`, those that what layer `last` gives depends on: the RGB layers only for an image."""
+        for name, layer, index in self.layers_in_order():
+            if last.startswith("output") or not isinstance(layer, ToRGB):
+                yield name, layer, index
+            if name == last:
+                break
+
+    def styles(self, w_plus, last=None):
+        """w+ (B, L, w_dim) -> {layer's name: style vector (B, channels into that layer)}, up to layer `last`."""
+        layers = self.layers_in_order() if last is None else self.layers_up_to(last)
+        return {name: layer.style(w_plus[:, index]) for name, layer, index in layers}
 
     def style_widths(self):
         """The lengths of the style vectors, {layer's name: channels}: of the convolutions, and of the RGB layers."""
@@ -224,6 +233,16 @@ class Synthesis(nn.Module):
             else:
                 x = layer(x, styles[name])
         return image
+
+    def features(self, styles, last):
+        """What layer `last` gives, and no layer behind it is computed: activations (B, C, H, W), or the image that an
+        RGB layer completes (B, 3, H, W). styles: at least those of `styles(w_plus, last)`."""
+        if last.startswith("output"):
+            return self(styles, resolution=4 << int(last.removeprefix("output")))
+        x = self.early_layer.const.expand(styles["layer0"].shape[0], -1, -1, -1)
+        for name, layer, _ in self.layers_up_to(last):
+            x = layer(x, styles[name])
+        return x
 
 
 class StyleGAN2(nn.Module):
@@ -266,6 +285,11 @@ class StyleGAN2(nn.Module):
         """Pixels per side of the images that the skip connections sum; the last one is the final image."""
         return [4 << i for i in range(self.synthesis.num_blocks)]
 
+    @property
+    def feature_layers(self):
+        """Names of the layers that `features` knows, in the order of computation."""
+        return [name for name, _, _ in self.synthesis.layers_in_order()]
+
     def w_plus(self, w, psi=1.0):
         """w (B, w_dim) -> truncated, the same on every layer: (B, num_layers, w_dim)."""
         return self.truncation(w, psi)[:, None].expand(-1, self.num_layers, -1)
@@ -276,6 +300,14 @@ class StyleGAN2(nn.Module):
     def from_z(self, z, psi=1.0, resolution=None):
         """z (B, z_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""
         return self(self.w_plus(self.mapping(z), psi), resolution)
+
+    def features_from_z(self, z, psi, layer):
+        """z (B, z_dim) -> what one of `feature_layers` gives (B, C, H, W)."""
+        return self.features(self.w_plus(self.mapping(z), psi), layer)
+
+    def features(self, w_plus, layer):
+        """w+ (B, num_layers, w_dim) -> what one of `feature_layers` gives (B, C, H, W)."""
+        return self.synthesis.features(self.synthesis.styles(w_plus, layer), layer)
 
     def forward(self, w_plus, resolution=None):
         """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), nominally in [-1, 1]."""

@@ -7,10 +7,12 @@ import torch
 
 from lib.dipoles import encode_dipoles, load_corpus
 from lib.latent_space import latent_space
+from lib.methods import find_method
 from lib.training.step import step
 from models.clip_encoder import load_clip
 from models.dcgan import DCGAN
 from scripts.bench import plain
+from scripts.bench.methods import plain_sight
 from scripts.bench.networks import contraclip
 from scripts.bench.transposed import compositions
 
@@ -42,3 +44,24 @@ def test_plain_layers_of_dcgan_give_what_the_frozen_ones_give():
     assert [name for name, *_ in compared] == ["5 -> 6", "6 -> 7", "7 -> 3", "all"]
     for _, plainly, frozen, x in compared:
         torch.testing.assert_close(plainly(x), frozen(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name, settings", [
+    ("warpedganspace", {"reconstructor_type": "LeNet", "num_support_sets": 3, "num_support_dipoles": 4}),
+    ("latentclr", {"num_directions": 3, "feature_layer": "layer2"}),
+])  # fmt: skip
+def test_plain_step_of_a_method_has_the_loss_and_gradient_of_ours(name, settings, tiny_stylegan2):
+    generator, cls = copy.deepcopy(tiny_stylegan2), find_method(name)
+    settings = cls.Settings(gan="", batch_size=4, **settings)
+    method = cls(settings, latent_space(generator, "W"), cls.find_labels(settings))
+    method.begin()
+    batch, gradients = method.draw(0), []
+    loss = step(method, batch)
+    gradients.append(next(method.paths.parameters()).grad.clone())
+    method.trained.zero_grad()
+    generator.requires_grad_(True)
+    plain_loss = plain.method_loss(method, batch, plain_sight(method))
+    plain_loss.backward()
+    gradients.append(next(method.paths.parameters()).grad)
+    assert loss == pytest.approx(plain_loss.item(), rel=1e-4)
+    assert torch.cosine_similarity(*(one.double().flatten() for one in gradients), dim=0) > 0.9999

@@ -268,3 +268,12 @@ def test_begun_run_that_was_given_code_since_does_not_run_it(workplace, run_warm
 def test_help_says_that_its_code_is_run(command, run_warm, tmp_path):
     said = " ".join(run_warm(command, "-h", cwd=tmp_path).stdout.split())
     assert "python:FILE:FUNCTION" in said and "code is run" in said
+
+
+def test_its_only_known_features_are_its_image(own):
+    generator, z = load_generator(own()), z_of(2)
+    assert generator.feature_layers == ["output0"]
+    for name in ("Z", "W"):
+        space = latent_space(generator, name, truncation=0.5)
+        codes = space.codes_of(z)
+        assert torch.equal(space.features(codes, "output0"), space.synthesise(codes))

@@ -111,7 +111,8 @@ def another(one, value):
     return 0.3 if "float" in str(one.type) else "other"
 
 
-OWN = {"contraclip": {"loss": "contrastive"}}  # settings at which all that may be named is named
+# Settings at which all that may be named is named.
+OWN = {"contraclip": {"loss": "contrastive"}, "latentclr": {"direction_model": "nonlinear"}}
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -5,10 +5,31 @@ The files import torch inside their functions only, so that a command can list a
 
 from importlib import import_module
 
-METHODS = {"contraclip": "lib.methods.contraclip:ContraCLIP"}
+METHODS = {
+    "contraclip": "lib.methods.contraclip:ContraCLIP",
+    "warpedganspace": "lib.methods.warpedganspace:WarpedGANSpace",
+    "latentclr": "lib.methods.latentclr:LatentCLR",
+}
 
 
 def find_method(name):
     """The class of a method, a subclass of `lib.methods.method.Method`, by its name in METHODS."""
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def add_arguments(parser):
+    """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
+    from lib.arguments import positive_float
+
+    g = parser.add_argument_group("several methods")
+    g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
+                   help="contraclip, warpedganspace: shortest shift, in units of the latent space; paired: of each "
+                        "path's own natural shift (default: 0.25; paired: 1.1)")
+    g.add_argument("--max-shift-magnitude", type=positive_float, metavar="EPS",
+                   help="longest shift (default: 0.45; paired: 1.8)")
+    g.add_argument("--temperature", type=positive_float,
+                   help="contraclip: temperature of the contrastive loss (default: 1.0); latentclr: factor of the "
+                        "similarities (default: 0.5)")
+    for name in METHODS:
+        find_method(name).add_arguments(parser)

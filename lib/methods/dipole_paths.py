@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lib.arguments import number, positive_float, positive_int
+from lib.arguments import number, positive_int
 from lib.config import DEFAULT_CLIP
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, POSITIVE, Range, TrainingSettings, setting
@@ -67,17 +67,10 @@ class DipolePaths(Method):
         g.add_argument("--lss-beta", type=number(float, LSS_BETA), metavar="BETA",
                        help="sets: value of a support vector's kernel at its antipode when training begins, in (0, 1) "
                             "(default: 0.5 with --lss-start=text, else 0.1)")
-        g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
-                       help="shortest shift, in units of the latent space; paired: of each path's own natural shift "
-                            "(default: 0.25; paired: 1.1)")
-        g.add_argument("--max-shift-magnitude", type=positive_float, metavar="EPS",
-                       help="longest shift (default: 0.45; paired: 1.8)")
         g = parser.add_argument_group("contraclip: training")
         g.add_argument("--loss", choices=("paired", "contrastive", "cossim"),
                        help="what is compared with the text: both ends of a path with each other (paired), or one end "
                             "with the start, as the authors do (contrastive, cossim) (default: paired)")
-        g.add_argument("--temperature", type=positive_float,
-                       help="temperature of the contrastive loss (default: 1.0)")
 
     @staticmethod
     def defaults(given):

@@ -11,6 +11,7 @@ and sends the gradient of the loss back to the ends, part by part, and from ther
 """
 
 from lib.settings import TrainingSettings
+from models.errors import UserError
 
 
 class Method:
@@ -66,6 +67,18 @@ class Method:
         """The file of the trained paths, below the experiment's models/."""
         return "paths.pt"
 
+    @classmethod
+    def space_of(cls, settings, space):
+        """The space that paths run in, from the one that the settings name, when a run begins and when it is opened.
+        Raises UserError where the method cannot work in it."""
+        return space
+
+    @classmethod
+    def read_published(cls, path):
+        """A `lib.methods.published.Published` of what the published project left at a file or directory; None where it
+        is something else. Raises UserError where it is this project's and cannot be read."""
+        return None
+
     # --- a run
 
     @classmethod
@@ -106,6 +119,10 @@ class Method:
         """The state dict of the paths that training has come to, as `load_paths` takes it."""
         return self.trained.state_dict()
 
+    def other_weights(self):
+        """{name of a file below models/: state dict} of what was trained besides the paths."""
+        return {}
+
     # --- an iteration
 
     def draw(self, iteration):
@@ -128,6 +145,7 @@ class Method:
         raise NotImplementedError
 
     def optimizer(self):
+        """A group of parameters with a "rate" learns that many times as fast as `learning_rate` says."""
         import torch
 
         return torch.optim.Adam(self.trained.parameters(), lr=self.settings.lr)
@@ -137,3 +155,14 @@ class Method:
 
     def updated(self, iteration):
         """Called when the weights have taken the step of an iteration."""
+
+def parts_of(state, source, *names):
+    """{name: state dict of that part}, of a state dict whose keys are "name.key". Raises UserError, naming `source`,
+    where it has other parts."""
+    keys = [key.partition(".") for key in state] if isinstance(state, dict) else [("", "", "")]
+    if not {part for part, _, _ in keys} <= {*names}:
+        raise UserError(f"{source} holds other weights than {' and '.join(names)}: remove the directory to begin anew")
+    parts = {name: {} for name in names}
+    for part, _, key in keys:
+        parts[part][key] = state[f"{part}.{key}"]
+    return parts

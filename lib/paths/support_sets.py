@@ -9,15 +9,17 @@ import math
 import torch
 from torch import nn
 
+from lib.paths.fields import of_each_path, unit
 from models.errors import UserError
 
 
-def warp_direction(x, supports, gamma):
+def warp_direction(x, supports, gamma, weights=None):
     """Unit gradients of one warping function.
 
-    x (b, d), supports (2N, d) with alternating weights +1, -1, gamma scalar or (2N,) -> (b, d). Squared distances are
-    expanded, so that no (b, 2N, d) tensor is built. All terms are scaled by the largest one: this changes no direction,
-    and keeps them from underflowing far from all supports. Where the gradient is exactly zero, so is the direction.
+    x (b, d), supports (2N, d), gamma scalar or (2N,), weights (2N,), by default alternating +1, -1 -> (b, d). Squared
+    distances are expanded, so that no (b, 2N, d) tensor is built. All terms are scaled by the largest kernel: this
+    changes no direction, and keeps them from underflowing far from all supports. Where the gradient is exactly zero, so
+    is the direction.
     """
     # The points are close to each other relative to their norms: moving the origin among them preserves precision.
     origin = x.detach().mean(dim=0)
@@ -25,26 +27,22 @@ def warp_direction(x, supports, gamma):
     distances = x.square().sum(1, keepdim=True) - 2 * x @ supports.T + supports.square().sum(1)
     exponents = -gamma * distances.clamp_min(0)
     terms = torch.exp(exponents - exponents.amax(dim=1, keepdim=True).detach())
-    signs = torch.ones(len(supports), device=x.device, dtype=x.dtype)
-    signs[1::2] = -1
-    terms = terms * signs if gamma.numel() == 1 else terms * signs * gamma
+    if weights is None:
+        weights = torch.ones(len(supports), device=x.device, dtype=x.dtype)
+        weights[1::2] = -1
+    terms = terms * weights if gamma.numel() == 1 else terms * weights * gamma
     gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # without a common factor 2 gamma, which is positive
-    squared_norm = gradient.square().sum(1, keepdim=True)
-    zero = squared_norm == 0
-    return torch.where(zero, 0, gradient / squared_norm.masked_fill(zero, 1).sqrt())
+    return unit(gradient)
 
 
-def directions(x, indices, supports, gammas):
+def directions(x, indices, supports, gammas, weights=None):
     """Each item's unit direction along its own path.
 
-    x (B, d), path indices (B,), supports (K, 2N, d), gammas (K,) or (K, 2N) -> (B, d).
+    x (B, d), path indices (B,), supports (K, 2N, d), gammas (K,) or (K, 2N), weights None or (K, 2N) -> (B, d).
     """
     supports, gammas = supports.unbind(0), gammas.unbind(0)
-    order = torch.argsort(indices, stable=True)
-    paths, counts = torch.unique_consecutive(indices[order], return_counts=True)
-    groups = x[order.to(x.device)].split(counts.tolist())
-    parts = [warp_direction(group, supports[k], gammas[k]) for k, group in zip(paths.tolist(), groups)]
-    return torch.cat(parts)[torch.argsort(order).to(x.device)]
+    weights = [None] * len(supports) if weights is None else weights.unbind(0)
+    return of_each_path(x, indices, lambda k, group: warp_direction(group, supports[k], gammas[k], weights[k]))
 
 
 def initial_radii(num_paths, jung_radius):
@@ -52,11 +50,37 @@ def initial_radii(num_paths, jung_radius):
     return jung_radius * (0.9 + 0.35 * torch.arange(num_paths) / num_paths)
 
 
+def random_dipoles(radii, num_dipoles, dim, generator):
+    """Antipodal pairs on spheres of radii (K,), in random directions: (K, 2N d)."""
+    vectors = torch.randn(len(radii), num_dipoles, dim, generator=generator)
+    vectors = vectors / vectors.norm(dim=-1, keepdim=True) * radii[:, None, None]
+    return torch.stack([vectors, -vectors], dim=2).reshape(len(radii), -1)
+
+
 def _alternate(alphas, shape):
     """Whether the weights of support vectors alternate between +1 and -1."""
     if not isinstance(alphas, torch.Tensor) or tuple(alphas.shape) != shape:
         return False
     return bool((alphas[:, ::2] == 1).all() and (alphas[:, 1::2] == -1).all())
+
+
+def _checked(state, dim, source):
+    """SUPPORT_SETS and LOGGAMMA of a state dict. Raises UserError, naming `source`, if they do not fit."""
+    if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():
+        raise UserError(f"{source} does not hold support sets: it lacks SUPPORT_SETS or LOGGAMMA")
+    vectors, loggammas = state["SUPPORT_SETS"], state["LOGGAMMA"]
+    if not isinstance(vectors, torch.Tensor) or not isinstance(loggammas, torch.Tensor):
+        raise UserError(f"{source} does not hold support sets: SUPPORT_SETS or LOGGAMMA is not a tensor")
+    fits = vectors.ndim == 2 and vectors.shape[1] > 0 and vectors.shape[1] % (2 * dim) == 0
+    if not fits or tuple(loggammas.shape) not in ((len(vectors), 1), (len(vectors), vectors.shape[1] // dim)):
+        raise UserError(
+            f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which do not "
+            f"fit a latent space of dimension {dim}"
+        )
+    if not (vectors.isfinite().all() and loggammas.isfinite().all()):
+        raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training diverged, train "
+                        "it again")
+    return vectors, loggammas
 
 
 class LatentSupportSets(nn.Module):
@@ -80,9 +104,7 @@ class LatentSupportSets(nn.Module):
         """
         sets = cls(num_paths, num_dipoles, dim)
         radii = initial_radii(num_paths, jung_radius)
-        vectors = torch.randn(num_paths, num_dipoles, dim, generator=generator)
-        vectors = vectors / vectors.norm(dim=-1, keepdim=True) * radii[:, None, None]
-        sets.SUPPORT_SETS.data = torch.stack([vectors, -vectors], dim=2).reshape(num_paths, -1)
+        sets.SUPPORT_SETS.data = random_dipoles(radii, num_dipoles, dim, generator)
         sets.LOGGAMMA.data = torch.log(-math.log(beta) / (2 * radii) ** 2)[:, None]
         return sets
 
@@ -104,20 +126,7 @@ class LatentSupportSets(nn.Module):
     @classmethod
     def from_state(cls, state, dim, source):
         """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, if they do not fit."""
-        if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():
-            raise UserError(f"{source} does not hold support sets: it lacks SUPPORT_SETS or LOGGAMMA")
-        vectors, loggammas = state["SUPPORT_SETS"], state["LOGGAMMA"]
-        if not isinstance(vectors, torch.Tensor) or not isinstance(loggammas, torch.Tensor):
-            raise UserError(f"{source} does not hold support sets: SUPPORT_SETS or LOGGAMMA is not a tensor")
-        fits = vectors.ndim == 2 and vectors.shape[1] > 0 and vectors.shape[1] % (2 * dim) == 0
-        if not fits or tuple(loggammas.shape) not in ((len(vectors), 1), (len(vectors), vectors.shape[1] // dim)):
-            raise UserError(
-                f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which do not "
-                f"fit a latent space of dimension {dim}"
-            )
-        if not (vectors.isfinite().all() and loggammas.isfinite().all()):
-            raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training diverged, train "
-                            "it again")
+        vectors, loggammas = _checked(state, dim, source)
         if "ALPHAS" in state and not _alternate(state["ALPHAS"], (len(vectors), vectors.shape[1] // dim)):
             raise UserError(f"{source} has ALPHAS that do not alternate between 1 and -1: such paths are not supported")
         sets = cls(len(vectors), vectors.shape[1] // (2 * dim), dim)
@@ -130,6 +139,46 @@ class LatentSupportSets(nn.Module):
         supports = self.SUPPORT_SETS.view(self.num_paths, 2 * self.num_dipoles, self.dim)
         gammas = self.LOGGAMMA.exp()
         return directions(x, indices, supports, gammas[:, 0] if gammas.shape[1] == 1 else gammas)
+
+
+class WeightedSupportSets(LatentSupportSets):
+    """Support sets as WarpedGANSpace has them: weights ALPHAS (K, 2N) of their own, and what is trained may be chosen.
+
+    Its published code takes the gamma of its command where gammas are not trained, and does not look at LOGGAMMA; here
+    LOGGAMMA always counts.
+    """
+
+    def __init__(self, num_paths, num_dipoles, dim, learn_alphas=False, learn_gammas=False):
+        super().__init__(num_paths, num_dipoles, dim)
+        alphas = torch.tensor([1.0, -1.0]).repeat(num_paths, num_dipoles)
+        self.ALPHAS = nn.Parameter(alphas, requires_grad=learn_alphas)
+        self.LOGGAMMA.requires_grad_(learn_gammas)
+
+    @classmethod
+    def random(cls, num_paths, num_dipoles, dim, gamma, generator, **learnt):
+        """Random antipodal pairs; path k's lie on a sphere of the radius 1 + 3 k / K (WarpedGANSpace's code)."""
+        sets = cls(num_paths, num_dipoles, dim, **learnt)
+        radii = 1 + 3 * torch.arange(num_paths) / num_paths
+        sets.SUPPORT_SETS.data = random_dipoles(radii, num_dipoles, dim, generator)
+        sets.LOGGAMMA.data.fill_(math.log(gamma))
+        return sets
+
+    @classmethod
+    def from_state(cls, state, dim, source, **learnt):
+        """From tensors as in its `support_sets.pt`. Raises UserError, naming `source`, where they do not fit."""
+        vectors, _ = _checked(state, dim, source)
+        sets, alphas = cls(len(vectors), vectors.shape[1] // (2 * dim), dim, **learnt), state.get("ALPHAS")
+        if not isinstance(alphas, torch.Tensor) or alphas.shape != sets.ALPHAS.shape or not alphas.isfinite().all():
+            raise UserError(f"{source} has no finite ALPHAS {tuple(sets.ALPHAS.shape)}: it is not of WarpedGANSpace")
+        if state["LOGGAMMA"].shape != sets.LOGGAMMA.shape:
+            raise UserError(f"{source} has several gammas for each path: it is not of WarpedGANSpace")
+        sets.load_state_dict({key: state[key] for key in ("SUPPORT_SETS", "ALPHAS", "LOGGAMMA")})
+        return sets
+
+    def forward(self, x, indices):
+        """Positions x (B, d), path indices (B,) -> unit directions (B, d)."""
+        supports = self.SUPPORT_SETS.view(self.num_paths, 2 * self.num_dipoles, self.dim)
+        return directions(x, indices, supports, self.LOGGAMMA.exp()[:, 0], self.ALPHAS)
 
 
 class CorpusSupportSets(nn.Module):

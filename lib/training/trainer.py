@@ -3,6 +3,7 @@
 What iteration i draws depends on (seed, i) alone: a resumed run equals one that was never stopped.
 """
 
+import copy
 import math
 from dataclasses import replace
 
@@ -84,7 +85,7 @@ def iterate(run, method, frozen, experiment):
     """One iteration: draw, step, optimise."""
     rate = method.learning_rate(run.iteration)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate", 1)
     run.optimizer.zero_grad()
     batch = to_device(method.draw(run.iteration), method.space.device)
     value = step(method, batch, frozen, experiment.settings.micro_batch_size)
@@ -165,6 +166,7 @@ def default_precision(method, micro_batch_size=None):
     device = method.space.device
     if device.type != "cuda":
         return "fp32"
+    before = copy.deepcopy(method.trained.state_dict())  # statistics of batch norm change with each pass
     batch = to_device(method.draw(0), device)
     ends = method.ends(batch)
 
@@ -174,4 +176,6 @@ def default_precision(method, micro_batch_size=None):
 
     exact = gradient("fp32")
     fast = (name for name in ("bf16", "tf32") if gradient_cosine(gradient(name), exact) > SUFFICIENT_COSINE)
-    return next(fast, "fp32")
+    found = next(fast, "fp32")
+    method.trained.load_state_dict(before)
+    return found

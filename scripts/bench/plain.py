@@ -36,14 +36,16 @@ def modulated_conv(layer, x, style):
     return x.view(batch, outputs, height, width)
 
 
-def stylegan2_images(generator, w_plus):
-    """w+ (B, num_layers, w_dim) -> images (B, 3, R, R)."""
+def stylegan2_images(generator, w_plus, last=None):
+    """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), or the activations of the convolution that is called `last`."""
     synthesis, image = generator.synthesis, None
     x = synthesis.early_layer.const.repeat(len(w_plus), 1, 1, 1)
-    for _, layer, index in synthesis.layers_in_order():
+    for name, layer, index in synthesis.layers_in_order():
         y = modulated_conv(layer, x, layer.style(w_plus[:, index])) + layer.bias[:, None, None]
         if isinstance(layer, StyledLayer):
             x = F.leaky_relu(y + layer.noise * layer.noise_strength, LEAKY_SLOPE) * ACTIVATION_GAIN
+            if name == last:
+                return x
         elif image is None:
             image = y
         else:
@@ -88,3 +90,10 @@ def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, obj
     targets = objectives.text_targets(idea, corpus_support_sets, plain, indices, shifts)
     moves = objectives.image_moves(idea, plain, shifted)
     return objectives.loss(kind, moves, targets, indices, shifts, temperature)
+
+
+def method_loss(method, batch, see):
+    """The loss of any method whose gradient `lib.training.step.step` computes, in one graph. see: (generator, codes of
+    an end) -> what the method's `see` gives, written plainly."""
+    ends = method.ends(batch)
+    return method.loss([see(method.space.generator, end) for end in ends], ends, batch)
