@@ -57,7 +57,8 @@ def main(arguments):
     from tqdm import tqdm
 
     from lib.config import LATENT_CODES
-    from lib.walking import pools
+    from lib import pools
+    from lib.walking.pictures import save_jpeg
     from lib.walking.synthesis import Synthesiser, default_batch_size
     from models.files import sha256
     from models.load_generator import generator_file, generator_name, load_generator
@@ -75,7 +76,7 @@ def main(arguments):
     with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
         for first in range(0, len(own), batch_size):
             batch = own[first : first + batch_size]
-            pools.write_codes(directory, batch, image_name, synthesise)
+            pools.write_codes(directory, batch, image_name, synthesise, save_jpeg)
             progress.update(len(batch))
     distributed.leave()
     if silent:
@@ -90,8 +91,8 @@ def drawn(args, generator):
     """The codes that follow from the seed, as `pools.write_codes` takes them, and what the pool's name ends in."""
     import torch
 
+    from lib import pools
     from lib.latent_space import latent_space
-    from lib.walking import pools
 
     latent_space(generator, args.stylegan_space, truncation=args.truncation)  # refuses what the generator has not
     codes = torch.randn(args.num_samples, generator.z_dim, generator=torch.Generator().manual_seed(args.seed))
@@ -100,7 +101,7 @@ def drawn(args, generator):
 
 def from_file(args, generator):
     """The codes of --from-codes, as `pools.write_codes` takes them, and what the pool's name ends in."""
-    from lib.walking import pools
+    from lib import pools
 
     if "W+" not in generator.family.spaces:
         raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a {generator.family.name}, which has "

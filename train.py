@@ -29,16 +29,17 @@ def parser():
     # What is not given is not in the namespace: each method has defaults of its own.
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False,
                argument_default=argparse.SUPPRESS)
-    p.add_argument("--method", choices=METHODS, default="contraclip", help="how paths are found")
+    p.add_argument("--method", choices=METHODS, default="contraclip", metavar="NAME",
+                   help=f"how paths are found: {', '.join(METHODS)}")
 
     g = p.add_argument_group("generator")
     g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
-    g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
-                   help="where the paths run; S: style space; ProgGAN: Z")
+    g.add_argument("--stylegan-space", choices=("Z", "W", "W+", "S"),
+                   help="where the paths run; S: style space; ProgGAN: Z (default: the first that the method has)")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
-    g.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none")
+    g.add_argument("--truncation", type=number(float, SHARE), metavar="PSI",
+                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none (default: 1)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
                    help="StyleGAN2: train on its skip images of R pixels (default: on whole images)")
 
@@ -88,11 +89,16 @@ def parse(arguments):
 def settings_of(args):
     """The settings of a new run with these flags. Raises UserError where they contradict each other."""
     method = find_method(args.method)
-    values = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP)} | method.DEFAULTS | vars(args)
-    unused = sorted(vars(args).keys() - {one.name for one in fields(method.Settings)})
+    chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": method.spaces[0]}
+    values = chosen | method.DEFAULTS | vars(args)
+    used = {one.name for one in fields(method.Settings)} - {*method.unused}
+    unused = sorted(vars(args).keys() - used)
     if unused:
         raise UserError(f"--{unused[0].replace('_', '-')} has no use with --method={args.method}: leave it out")
     settings = method.Settings.of(values)
+    if settings.stylegan_space not in method.spaces:
+        raise UserError(f"--method={args.method} has no paths in {settings.stylegan_space}: use --stylegan-space="
+                        f"{' or '.join(method.spaces)}")
     if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
         raise UserError("--stylegan-layer goes with --stylegan-space=W+ or S")
     if not all(character.isalnum() or character in "._+-" for character in settings.exp_id):
@@ -123,7 +129,8 @@ def main(arguments):
     method = find_method(settings.method)
     labels = method.find_labels(settings)
     generator = load_generator(settings.gan, device)
-    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
+                         method.default_layer)  # fmt: skip
     if settings.synthesis_resolution is not None:
         limit_resolution(space, settings.synthesis_resolution)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))

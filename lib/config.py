@@ -7,10 +7,11 @@ from models.registry import GENERATORS
 ROOT = Path(__file__).resolve().parent.parent
 CORPORA = {file.stem: file for file in sorted((ROOT / "lib" / "corpora").glob("*.json"))}
 
-EXPERIMENTS = Path("experiments")  # below the working directory, as are the next three
+EXPERIMENTS = Path("experiments")  # below the working directory, as are the next four
 WIP = EXPERIMENTS / "wip"
 COMPLETE = EXPERIMENTS / "complete"
 LATENT_CODES = EXPERIMENTS / "latent_codes"
+CACHE = EXPERIMENTS / "cache"  # what can be computed again
 
 DEFAULT_CLIP = "ViT-B/32"
 # Drawn portraits are no photographs, and their CLIP knows nothing else.

@@ -135,13 +135,17 @@ SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace
 LAYERED = {"W+", "S"}  # spaces of which a part moves
 
 
-def latent_space(generator, name="Z", layer=None, truncation=1.0):
-    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer."""
+def latent_space(generator, name="Z", layer=None, truncation=1.0, default_layer=DEFAULT_STYLEGAN_LAYER):
+    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer.
+
+    default_layer: the last one that moves where `layer` is None and the generator has as many; None: its last one.
+    """
     generator.family.check("this generator", name, truncation)
     if name in LAYERED:
         # The last layer of W+ drives no convolution, only an RGB layer, which S leaves alone.
         last = generator.num_layers - (1 if name == "W+" else 2)
-        layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
+        if layer is None:
+            layer = last if default_layer is None else min(default_layer, last)
         if layer > last:
             raise UserError(f"--stylegan-layer is {layer}, and this generator's layers in {name} are 0 to {last}")
         return SPACES[name](generator, truncation, layer)

@@ -5,7 +5,13 @@ The files name what they need of torch inside their functions, so that a command
 
 from importlib import import_module
 
-METHODS = {"contraclip": "lib.methods.contraclip:ContraCLIP"}
+METHODS = {
+    "contraclip": "lib.methods.contraclip:ContraCLIP",
+    "styleclip-mapper": "lib.methods.styleclip_mapper:StyleCLIPMapper",
+    "styleclip-global": "lib.methods.styleclip_global:StyleCLIPGlobal",
+    "styleclip-optimization": "lib.methods.styleclip_optimization:StyleCLIPOptimization",
+    "cf-clip": "lib.methods.cf_clip:CFCLIP",
+}
 
 
 def find_method(name):

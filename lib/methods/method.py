@@ -12,6 +12,7 @@ and sends the loss' gradient back part by part to the ends, and from these to `t
 
 from typing import ClassVar
 
+from lib.config import DEFAULT_STYLEGAN_LAYER
 from lib.settings import TrainingSettings
 
 
@@ -22,13 +23,16 @@ class Method:
     settings: the `Settings` of the run. space: a `lib.latent_space` one. labels: one for each path, either a pair of
     sentences, of which the first is where positive shifts lead, or a name such as "direction 7".
     trained: the `torch.nn.Module` that is optimised and checkpointed.
-    paths: what a walk asks, (positions (B, dim), path indices (B,)) -> unit directions (B, dim), with `num_paths`.
+    paths: what a walk asks, a `lib.paths.paths.Paths`.
     """
 
     Settings = TrainingSettings  # with the method's own fields
     DEFAULTS: ClassVar = {}  # of its flags for a new run, where they are not those of `Settings`
+    unused = ()  # settings of `TrainingSettings` whose flags have no use
     reads_corpus = False  # whether it learns from --corpus and needs a CLIP
     weights = "paths.pt"  # the file of its trained paths, below the experiment's models/
+    spaces = ("Z", "W", "W+", "S")  # that it works in
+    default_layer = DEFAULT_STYLEGAN_LAYER  # the last one that its paths move in W+ and S; None: the generator's last
 
     def __init__(self, settings, space, labels):
         self.settings, self.space, self.labels = settings, space, labels
@@ -104,7 +108,10 @@ class Method:
         raise NotImplementedError
 
     def see(self, codes, batch):
-        """Codes of one end -> features, a tensor or a tuple of tensors whose row b depends on row b of the codes."""
+        """Codes of one end -> features, a tensor or a tuple of tensors whose row b depends on row b of the codes.
+
+        `codes.requires_grad` says whether this end has a graph, where those without are to be seen otherwise.
+        """
         return self.space.synthesise(codes)
 
     def loss(self, seen, ends, batch):

@@ -9,6 +9,7 @@ import math
 import torch
 from torch import nn
 
+from lib.paths.paths import Paths
 from models.errors import UserError
 
 
@@ -60,7 +61,7 @@ def _alternate(alphas, shape):
     return bool((alphas[:, ::2] == 1).all() and (alphas[:, 1::2] == -1).all())
 
 
-class LatentSupportSets(nn.Module):
+class LatentSupportSets(Paths):
     """The trained paths: K support sets of N antipodal pairs in a latent space of dimension d.
 
     Parameters are stored as the authors' `latent_support_sets.pt` has them: SUPPORT_SETS (K, 2N d), LOGGAMMA (K, 1).

@@ -19,7 +19,6 @@ import torch
 from lib.config import LATENT_CODES
 from lib.files import check_generator, read_json, save_tensors, write_json
 from lib.settings import GeneratorSettings, PoolSettings, read_object
-from lib.walking import pictures
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -69,12 +68,13 @@ def codes_of_z(generator, z, truncation=1.0):
     return codes
 
 
-def write_codes(directory, batch, image_name, synthesise):
+def write_codes(directory, batch, image_name, synthesise, save_image):
     """Write codes and their images, each whole or not at all; one that is already there is left alone.
 
     batch: {file name: tensor (1, ...)} of each code; the first names the directory, the last is what the generator
-    takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. Where one code is missing, all are synthesised, so
-    that a pool that was stopped ends with the same images as one that was not.
+    takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. save_image: writes a frame (H, W, 3) to a file.
+    Where one code is missing, all are synthesised, so that a pool that was stopped ends with the same images as one
+    that was not.
     """
     targets = [directory / code_hash(next(iter(codes.values()))) for codes in batch]
     if all(target.is_dir() for target in targets):
@@ -87,7 +87,7 @@ def write_codes(directory, batch, image_name, synthesise):
         shutil.rmtree(partial, ignore_errors=True)
         for name, code in codes.items():
             save_tensors(code, partial / name)
-        pictures.save_jpeg(frame, partial / image_name)
+        save_image(frame, partial / image_name)
         partial.rename(target)
 
 
