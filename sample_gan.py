@@ -56,8 +56,8 @@ def main(arguments):
 
     from tqdm import tqdm
 
-    from lib.config import LATENT_CODES
     from lib import pools
+    from lib.config import LATENT_CODES
     from lib.walking.pictures import save_jpeg
     from lib.walking.synthesis import Synthesiser, default_batch_size
     from models.files import sha256

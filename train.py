@@ -9,7 +9,7 @@ from lib import distributed
 from lib.arguments import number, positive_float, positive_int, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
-from lib.methods import METHODS, find_method
+from lib.methods import METHODS, add_arguments, find_method
 from lib.settings import SHARE, Range
 from models.errors import UserError
 from models.registry import GENERATORS, family_of
@@ -52,8 +52,7 @@ def parser():
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
                         f"(default: {DEFAULT_CLIP}; the portraits bring their own)")
 
-    for name in METHODS:
-        find_method(name).add_arguments(p)
+    add_arguments(p)
 
     g = p.add_argument_group("training")
     g.add_argument("--lr", type=positive_float, help="learning rate, a tenth after 90%% of the run (default: 0.001)")
@@ -129,10 +128,10 @@ def main(arguments):
     method = find_method(settings.method)
     labels = method.find_labels(settings)
     generator = load_generator(settings.gan, device)
-    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
-                         method.default_layer)  # fmt: skip
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
     if settings.synthesis_resolution is not None:
         limit_resolution(space, settings.synthesis_resolution)
+    space = method.space_of(settings, space)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     name = begun.name if begun else experiment_name(settings, len(labels))
     experiment = distributed.from_first(lambda: Experiment(name, settings, labels, method.weights))

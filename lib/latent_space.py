@@ -135,17 +135,13 @@ SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace
 LAYERED = {"W+", "S"}  # spaces of which a part moves
 
 
-def latent_space(generator, name="Z", layer=None, truncation=1.0, default_layer=DEFAULT_STYLEGAN_LAYER):
-    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer.
-
-    default_layer: the last one that moves where `layer` is None and the generator has as many; None: its last one.
-    """
+def latent_space(generator, name="Z", layer=None, truncation=1.0):
+    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer."""
     generator.family.check("this generator", name, truncation)
     if name in LAYERED:
         # The last layer of W+ drives no convolution, only an RGB layer, which S leaves alone.
         last = generator.num_layers - (1 if name == "W+" else 2)
-        if layer is None:
-            layer = last if default_layer is None else min(default_layer, last)
+        layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
         if layer > last:
             raise UserError(f"--stylegan-layer is {layer}, and this generator's layers in {name} are 0 to {last}")
         return SPACES[name](generator, truncation, layer)
@@ -166,6 +162,16 @@ def limit_resolution(space, resolution):
         raise UserError(f"--synthesis-resolution {resolution} ends with layer {used}, and the paths move layers up to "
                         f"{space.layer}: raise it, or lower --stylegan-layer")
     space.resolution = resolution
+
+
+def whole_space(space):
+    """A space of the same generator whose paths move all layers, in W+ all that there are, in S all convolutions'."""
+    if space.name not in LAYERED:
+        return space
+    last = space.generator.num_layers - (1 if space.name == "W+" else 2)
+    whole = latent_space(space.generator, space.name, last, space.truncation)
+    whole.resolution = space.resolution
+    return whole
 
 
 def jung_radius_of(positions):

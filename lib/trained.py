@@ -16,6 +16,7 @@ from lib.experiment import labels_file
 from lib.files import check_generator, read_json
 from lib.latent_space import latent_space
 from lib.methods import METHODS, find_method
+from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, read_object
 from models.errors import UserError
 from models.files import sha256
@@ -43,11 +44,15 @@ class Trained:
 
 
 def open_experiment(directory, gan=None, device="cpu"):
-    """Open a trained, or training, experiment of ours or the authors'. gan: its generator's file, if that has moved.
+    """Open a trained, or training, experiment of ours or the authors', or what a method's published project left, a
+    directory or a file. gan: its generator, where it is not named, or its file, where that has moved.
 
     Raises UserError where it is not an experiment, has no weights yet, or where its generator is another one now.
     """
     directory = Path(directory)
+    published = find_published(directory)
+    if published:
+        return _open_published(directory, published, gan, device)
     settings = read_settings(directory)
     method = find_method(settings.method)
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights)
@@ -55,10 +60,34 @@ def open_experiment(directory, gan=None, device="cpu"):
     settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
     generator = load_generator(gan, device)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    space = method.space_of(settings, space)
     paths = method.load_paths(load_tensors(weights), space, weights)
     if paths.num_paths != len(labels):
         raise UserError(f"{weights} has {paths.num_paths} paths, and {len(labels)} labels are stored beside it")
     return Trained(directory, generator, space, paths, labels, settings)
+
+
+def _open_published(path, published, gan, device):
+    """Open a `lib.methods.published.Published` run at `path`. What is made of a file's paths lies in a directory of the
+    file's name, without its suffix."""
+    if gan is None:
+        raise UserError(f"{path} does not name a file of its generator: say where it is with --gan")
+    generator = load_generator(gan, device)
+    family, resolution = generator.family.name, generator.resolution
+    if published.family not in (None, family) or published.resolution not in (None, resolution):
+        stated = " of ".join(f"{one}" for one in (published.family, published.resolution) if one is not None)
+        raise UserError(f"{path} was trained on a {stated}, and {gan} is a {family} of {resolution} px: give its own "
+                        "with --gan")
+    name = next((name for name in published.spaces if name in generator.family.spaces), None)
+    if name is None:
+        raise UserError(f"{path} has paths in {published.spaces[0]}, which a {family} lacks: give its own with --gan")
+    method, generator_is = find_method(published.method), {"gan": str(gan), "gan_sha256": sha256(generator_file(gan))}
+    values = published.values | {"method": published.method, "stylegan_space": name} | generator_is
+    settings = method.Settings.read(values, published.source, needed=SPACE)
+    space = method.space_of(settings, latent_space(generator, name, truncation=settings.truncation))
+    paths = method.load_paths(published.state, space, published.source)
+    directory = path if path.is_dir() else path.with_suffix("")
+    return Trained(directory, generator, space, paths, published.labels, settings)
 
 
 def read_settings(directory):
@@ -67,6 +96,9 @@ def read_settings(directory):
     Raises UserError where it is not an experiment's.
     """
     file = Path(directory) / "args.json"
+    if Path(directory).is_file():
+        raise UserError(f"{directory} is not a checkpoint that a method here can read: --exp is an experiment's "
+                        "directory")
     if not Path(directory).is_dir():
         raise UserError(f"{directory} is not a directory: --exp is an experiment's, as under {COMPLETE}")
     content = read_object(file)

@@ -18,3 +18,12 @@ def find_method(name):
     """The class of a method, a `lib.methods.method.Method`, by its name in METHODS."""
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
+
+
+def add_arguments(parser):
+    """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
+    from lib.methods.text_edits import add_shared_arguments
+
+    add_shared_arguments(parser)
+    for name in METHODS:
+        find_method(name).add_arguments(parser)

@@ -11,11 +11,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lib.arguments import number, positive_int
-from lib.methods.text_edits import WEIGHT, MapperSettings, TextEdit, identity_loss, load_where_present
+from lib.methods.text_edits import (
+    WEIGHT,
+    MapperSettings,
+    TextEdit,
+    identity_loss,
+    load_where_present,
+    read_checkpoint,
+)
 from lib.settings import COUNT, FACT, POSITIVE, setting
 from models.errors import UserError
 
 NEGATIVES = ("own", "first")
+PUBLISHED_CLIP = "ViT-B/32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +47,7 @@ class CFCLIP(TextEdit):
     def add_arguments(parser):
         g = parser.add_argument_group("cf-clip")
         g.add_argument("--nce-lambda", type=number(float, WEIGHT), metavar="L",
-                       help="weight of the contrastive loss (default: 0.3), whose --temperature is 0.1")
+                       help="weight of the contrastive loss (default: 0.3)")
         g.add_argument("--nce-views", type=positive_int, metavar="V",
                        help="random perspectives of each edited image (default: 8)")
         g.add_argument("--nce-negatives", choices=NEGATIVES,
@@ -60,6 +68,21 @@ class CFCLIP(TextEdit):
         """CFCLIP_<gan>-W+<last layer>-K<paths>-<norm>[-no_<group>..]-<corpus>"""
         layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
         return f"CFCLIP_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{settings.design}-{corpus}"
+
+    @classmethod
+    def read_published(cls, path):
+        """A mapper's checkpoint: {"state_dict", "opts"}, beside the networks' tensors those of the generator.
+
+        It says its sentence, whose feature it was trained with is that of CLIP ViT-B/32.
+        """
+        checkpoint = read_checkpoint(path)
+        if checkpoint is None or not any(key.startswith("text_mapper.") for key in checkpoint.state):
+            return None
+        from models.clip_encoder import load_clip
+
+        (text,) = load_clip(PUBLISHED_CLIP).encode_text([checkpoint.description])
+        state = {f"mappers.0.{key}": tensor for key, tensor in checkpoint.state.items()} | {"mappers.0.text": text}
+        return checkpoint.published("cf-clip", state, "W+")
 
     @classmethod
     def build(cls, settings, space, labels, device):

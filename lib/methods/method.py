@@ -12,7 +12,6 @@ and sends the loss' gradient back part by part to the ends, and from these to `t
 
 from typing import ClassVar
 
-from lib.config import DEFAULT_STYLEGAN_LAYER
 from lib.settings import TrainingSettings
 
 
@@ -32,7 +31,6 @@ class Method:
     reads_corpus = False  # whether it learns from --corpus and needs a CLIP
     weights = "paths.pt"  # the file of its trained paths, below the experiment's models/
     spaces = ("Z", "W", "W+", "S")  # that it works in
-    default_layer = DEFAULT_STYLEGAN_LAYER  # the last one that its paths move in W+ and S; None: the generator's last
 
     def __init__(self, settings, space, labels):
         self.settings, self.space, self.labels = settings, space, labels
@@ -58,6 +56,18 @@ class Method:
         from lib.dipoles import load_corpus
 
         return load_corpus(settings.corpus)
+
+    @classmethod
+    def space_of(cls, settings, space):
+        """The space that paths run in, from the one that the settings name, when a run begins and when it is opened.
+        Raises UserError where the method cannot work in it."""
+        return space
+
+    @classmethod
+    def read_published(cls, path):
+        """A `lib.methods.published.Published` of what the published project left at a file or directory; None where it
+        is something else. Raises UserError where it is this project's and cannot be read."""
+        return None
 
     # --- a run
 

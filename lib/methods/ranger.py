@@ -58,7 +58,7 @@ def centralised(gradient):
 def step_size(step):
     """How long step number 1, 2, .. is, in learning rates, and whether it is divided by the root of the squares.
 
-    It has RAdam's rectification (eq. 4) and both corrections of bias; while there are too few squares, the mean's alone.
+    It has RAdam's rectification (eq. 4) and both corrections of bias; while there are too few squares, the mean's.
     """
     decay, longest = BETAS[1] ** step, 2 / (1 - BETAS[1]) - 1
     length = longest - 2 * step * decay / (1 - decay)

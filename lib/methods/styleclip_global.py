@@ -40,7 +40,6 @@ class StyleCLIPGlobal(Method):
     unused = ("lr", "batch_size", "max_iter", "precision", "compile")
     reads_corpus = True
     spaces = ("S",)
-    default_layer = None
     weights = "edits.pt"
 
     @staticmethod
@@ -67,6 +66,13 @@ class StyleCLIPGlobal(Method):
         chosen = AUTOMATIC if settings.channel_beta is None else settings.channel_beta
         layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
         return f"StyleCLIPglobal_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-beta{chosen}-{corpus}"
+
+    @classmethod
+    def space_of(cls, settings, space):
+        """All layers move, unless --stylegan-layer says otherwise."""
+        from lib.latent_space import whole_space
+
+        return whole_space(space) if settings.stylegan_layer is None else space
 
     @classmethod
     def build(cls, settings, space, labels, device):

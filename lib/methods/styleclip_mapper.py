@@ -15,10 +15,10 @@ from lib.methods.text_edits import (
     WEIGHT,
     MapperSettings,
     TextEdit,
-    add_shared_arguments,
     check_clip_input,
     encode_styleclip,
     identity_loss,
+    read_checkpoint,
 )
 from lib.settings import setting
 from models.errors import UserError
@@ -40,7 +40,6 @@ class StyleCLIPMapper(TextEdit):
 
     @staticmethod
     def add_arguments(parser):
-        add_shared_arguments(parser)
         g = parser.add_argument_group("styleclip-mapper")
         g.add_argument("--mapper-type", choices=TYPES,
                        help="W+: a network for each group of layers, or a single one (default: levels)")
@@ -65,6 +64,16 @@ class StyleCLIPMapper(TextEdit):
         layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
         return (f"StyleCLIPmapper_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{settings.mapper_type}"
                 f"-{settings.design}-{corpus}")
+
+    @classmethod
+    def read_published(cls, path):
+        """A mapper's checkpoint: {"state_dict", "opts"}, beside the mapper's tensors those of its generator."""
+        checkpoint = read_checkpoint(path)
+        if checkpoint is None or any(key.startswith("text_mapper.") for key in checkpoint.state):
+            return None
+        state = {f"mappers.0.{key.removeprefix('mapper.')}": tensor for key, tensor in checkpoint.state.items()}
+        space = "S" if any(key.startswith("mappers.0.mapper_") for key in state) else "W+"
+        return checkpoint.published("styleclip-mapper", state, space)
 
     @classmethod
     def build(cls, settings, space, labels, device):

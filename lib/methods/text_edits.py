@@ -6,17 +6,21 @@
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from lib import distributed
 from lib.arguments import number
 from lib.config import DEFAULT_CLIP
 from lib.methods.method import Method
+from lib.methods.published import Published
 from lib.settings import FACT, Range, TrainingSettings, setting
+from models.errors import UserError
 
 WEIGHT = Range(low=0)  # of a term of a loss
 FRAME = 256  # pixels of the frame that ArcFace's crop is cut from
 NORMS = ("channels", "layers")  # of lib.paths.mappers
 CLIP_INPUTS = ("clip", "published")
+PUBLISHED_TRUNCATION = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,13 @@ class TextEdit(Method):
     Settings = EditSettings
     reads_corpus = True
     spaces = ("W+", "S")
-    default_layer = None
+
+    @classmethod
+    def space_of(cls, settings, space):
+        """All layers move, unless --stylegan-layer says otherwise."""
+        from lib.latent_space import whole_space
+
+        return whole_space(space) if settings.stylegan_layer is None else space
 
     @classmethod
     def build(cls, settings, space, labels, device):
@@ -149,8 +159,6 @@ def encode_styleclip(clip_encoder, images, clip_input):
 
 def check_clip_input(clip_encoder, clip_input):
     """Raise UserError where a CLIP cannot be shown images as published."""
-    from models.errors import UserError
-
     if clip_input == "published" and clip_encoder.resolution != 224:
         raise UserError(f"--clip-input=published goes with a CLIP that sees 224 pixels, and this one sees "
                         f"{clip_encoder.resolution}: leave it out")
@@ -186,3 +194,45 @@ def read_codes(settings, space):
             read_code(directory, space, w_space=not (directory / "latent_code_z.pt").is_file())
             for directory in code_directories(pool)
         ])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Of a published mapper: its file, its sentence, and its tensors as they are called there."""
+
+    file: Path
+    description: str
+    state: dict
+
+    def published(self, method, state, space):
+        """A `Published` with a state as `Mappers` has it. Where codes were sampled, they were truncated by 0.7."""
+        state = state | {"_extra_state": {"norm": "layers"}}
+        values = {"truncation": PUBLISHED_TRUNCATION, "mapper_norm": "layers"}
+        return Published(method, self.file, state, [self.description], (space,), "StyleGAN2", values=values)
+
+
+def read_checkpoint(path):
+    """The `Checkpoint` in a file as StyleCLIP's and CF-CLIP's code write it, or None where it is something else.
+
+    Raises UserError where it does not say its sentence.
+    """
+    from models.untrusted.tensor_files import load_tensors
+
+    if not path.is_file():
+        return None
+    try:
+        content = load_tensors(path)
+    except UserError:
+        return None
+    content = content if isinstance(content, dict) else {}
+    tensors, options = content.get("state_dict"), content.get("opts")
+    if not isinstance(tensors, dict) or not isinstance(options, dict):
+        return None
+    own = ("mapper.", "text_mapper.")
+    state = {key: tensor for key, tensor in tensors.items() if isinstance(key, str) and key.startswith(own)}
+    if not state:
+        return None
+    description = options.get("description")
+    if not isinstance(description, str) or not description.isprintable() or not description.strip():
+        raise UserError(f"{path} has a mapper, and does not say for which sentence (description)")
+    return Checkpoint(path, description, state)
