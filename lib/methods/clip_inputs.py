@@ -38,9 +38,13 @@ def draw_views(count, side, generator):
 
     As torchvision draws them: a corner goes inwards by up to a quarter of the side in each direction.
     """
+    corners = []
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(generator.initial_seed())
-        return torch.tensor([RandomPerspective.get_params(side, side, DISTORTION) for _ in range(count)])
+        for _ in range(count):
+            torch.rand(1)  # by which RandomPerspective decides, at a probability of 1, to change the image
+            corners.append(RandomPerspective.get_params(side, side, DISTORTION))
+    return torch.tensor(corners)
 
 
 def views_of(images, corners):
