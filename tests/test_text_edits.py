@@ -329,6 +329,15 @@ def test_flags_that_contradict_each_other_are_refused(flags, said):
         train.settings_of(train.parse(["--gan=g", "--corpus=c", *flags.split()]))
 
 
+@pytest.mark.parametrize("value", ["-1", "nan", "inf", "many", ""])
+@pytest.mark.parametrize("flag", ["id-lambda", "latent-l2-lambda", "clip-lambda", "nce-lambda", "perc-lambda", "nce-views",
+                                  "channel-beta", "channel-images", "channel-samples"])  # fmt: skip
+def test_numbers_out_of_range_are_refused_by_the_parser(flag, value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        train.parse(["--gan=g", "--corpus=c", f"--{flag}={value}"])
+    assert ended.value.code == 2 and f"--{flag}" in capsys.readouterr().err
+
+
 def test_published_clip_input_needs_a_clip_of_224_pixels(arguments):
     with pytest.raises(UserError, match="this one sees 64"):
         train.main(arguments(MAPPER, "W+", "--clip-input=published"))
