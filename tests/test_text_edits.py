@@ -330,8 +330,8 @@ def test_flags_that_contradict_each_other_are_refused(flags, said):
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "many", ""])
-@pytest.mark.parametrize("flag", ["id-lambda", "latent-l2-lambda", "clip-lambda", "nce-lambda", "perc-lambda", "nce-views",
-                                  "channel-beta", "channel-images", "channel-samples"])  # fmt: skip
+@pytest.mark.parametrize("flag", ["id-lambda", "latent-l2-lambda", "clip-lambda", "nce-lambda", "perc-lambda",
+                                  "nce-views", "channel-beta", "channel-images", "channel-samples"])  # fmt: skip
 def test_numbers_out_of_range_are_refused_by_the_parser(flag, value, capsys):
     with pytest.raises(SystemExit) as ended:
         train.parse(["--gan=g", "--corpus=c", f"--{flag}={value}"])

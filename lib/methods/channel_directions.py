@@ -52,19 +52,23 @@ def measured_widths(space):
 
 
 @torch.no_grad()
-def channel_direction(see, codes, channel, mean, std, at_once):
-    """Where one channel leads in CLIP's space: (E,), of unit length, or zeros where it changes nothing.
+def directions_of_channels(see, codes, channels, mean, std, at_once, progress=lambda count: None):
+    """Where channels, a range, lead in CLIP's space: (C, E), of unit length, or zeros where one changes nothing.
 
-    see: codes (B, ...) -> CLIP's features (B, E). codes (N, ...): in all of them the channel gets a value below, and
-    one above `mean`, and the other channels keep their own. (The published script leaves the channels that it has
-    measured at their means in all the images that follow.)
+    see: codes (B, ...) -> CLIP's features (B, E), of up to `at_once`; progress is told of each number of codes seen.
+    codes (N, ...): in all of them a channel gets a value below, and one above `mean`, and the other channels keep their
+    own. (The published script leaves the channels that it has measured at their means in all that follow.)
     """
-    features = []
-    for sign in (-1, 1):
-        moved = codes.clone()
-        moved[:, channel] = mean[channel] + sign * DEVIATIONS * std[channel]
-        features.append(torch.cat([see(part) for part in moved.split(at_once)]))
-    return direction_of(*features)
+    features, count = [], len(channels) * 2 * len(codes)
+    for first in range(0, count, at_once):
+        items = torch.arange(first, min(first + at_once, count), device=codes.device)
+        rows, signs = items % len(codes), items // len(codes) % 2 * 2 - 1
+        moved, which = codes[rows], channels.start + items // (2 * len(codes))
+        moved[torch.arange(len(items), device=codes.device), which] = mean[which] + signs * DEVIATIONS * std[which]
+        features.append(see(moved))
+        progress(len(items))
+    below, above = torch.cat(features).view(len(channels), 2, len(codes), -1).unbind(1)
+    return direction_of(below, above)
 
 
 def direction_of(below, above):
@@ -82,20 +86,17 @@ def measure_channels(space, clip_encoder, codes, mean, std, at_once):
 
     key = _fingerprint(space, clip_encoder, codes, mean, std)
     widths, directions, first = measured_widths(space), [], 0
-    bar = tqdm(total=sum(widths), desc="measuring channels", unit="channel", dynamic_ncols=True,
+    bar = tqdm(total=sum(widths) * 2 * len(codes), desc="measuring channels", unit="image", dynamic_ncols=True,
                disable=not distributed.is_first())
     with bar:
         for layer, width in enumerate(widths):
             file = CACHE / "channel_directions" / key / f"layer{layer}.pt"
             if file.is_file():
                 directions.append(_cached(file, (width, clip_encoder.embed_dim)).to(codes.device))
-                bar.update(width)
+                bar.update(width * 2 * len(codes))
             else:
-                found = []
-                for channel in range(first, first + width):
-                    found.append(channel_direction(see, codes, channel, mean, std, at_once))
-                    bar.update()
-                directions.append(torch.stack(found))
+                channels = range(first, first + width)
+                directions.append(directions_of_channels(see, codes, channels, mean, std, at_once, bar.update))
                 save_tensors(directions[-1].cpu(), file)
             first += width
     return torch.cat(directions)
