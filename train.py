@@ -16,17 +16,15 @@ from models.registry import GENERATORS, family_of
 
 EXAMPLE = """
 example, on the embedded portraits:
-  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --corpus=attributes \\
-      --num-latent-support-dipoles=32 --lss-beta=0.5 --loss=contrastive --temperature=0.1 --lr=0.02 \\
-      --truncation=0.7 --min-shift-magnitude=0.4 --max-shift-magnitude=0.8 --batch-size=18 --max-iter=200
+  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --truncation=0.7 --corpus=attributes
 
-The run lies in experiments/wip/ until it ends, then in experiments/complete/. Run the same command again to go on from
-the last checkpoint. Ctrl-C writes one first.
+The run is in experiments/wip/ until it ends, then in experiments/complete/. Ctrl-C writes a checkpoint and stops. Run
+the same command again to resume from the last checkpoint.
 """
 
 
 def parser():
-    # What is not given is not in the namespace: each method has defaults of its own.
+    # Flags that are not given are left out of the namespace: each method has its own defaults.
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False,
                argument_default=argparse.SUPPRESS)
     p.add_argument("--method", choices=METHODS, default="contraclip", metavar="NAME",
@@ -35,30 +33,32 @@ def parser():
     g = p.add_argument_group("generator")
     g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}) or a checkpoint file")
     g.add_argument("--stylegan-space", choices=("Z", "W", "W+", "S"),
-                   help="where the paths run; S: style space; ProgGAN: Z (default: the first that the method has)")
+                   help="the space of the paths; S is style space; ProgGAN has only Z (default: the method's first)")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
     g.add_argument("--truncation", type=number(float, SHARE), metavar="PSI",
-                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1 is none (default: 1)")
+                   help="StyleGAN2: pull codes towards the mean of W, on every layer; 1: no truncation (default: 1)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
-                   help="StyleGAN2: train on its skip images of R pixels (default: on whole images)")
+                   help="StyleGAN2: train on its skip images of R pixels (default: on full-size images)")
 
     g = p.add_argument_group("text")
     g.add_argument("--corpus",
                    help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair per "
                         "line (tab or | between)")
     g.add_argument("--clip-model", metavar="CLIP",
-                   help="a name of CLIP's, a file, or a model of open_clip's, such as SigLIP, as "
+                   help="the name of a CLIP, a file, or a model of open_clip, such as SigLIP, as "
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
-                        f"(default: {DEFAULT_CLIP}; the portraits bring their own)")
+                        f"(default: {DEFAULT_CLIP}; the portraits have their own)")
 
     add_arguments(p)
 
     g = p.add_argument_group("training")
-    g.add_argument("--lr", type=positive_float, help="learning rate, a tenth after 90%% of the run (default: 0.001)")
-    g.add_argument("--batch-size", type=positive_int, metavar="B", help="images per iteration (default: 32)")
-    g.add_argument("--max-iter", type=positive_int, metavar="I", help="iterations (default: 10000)")
-    g.add_argument("--seed", type=seed, default=0, help="everything that is drawn follows from it")
+    g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
+    g.add_argument("--batch-size", type=positive_int, metavar="B",
+                   help="latent codes per iteration (default: of the method and loss)")
+    g.add_argument("--max-iter", type=number(int, Range(low=0)), metavar="I",
+                   help="iterations (default: of the method and loss); 0 leaves paths as training begins with them")
+    g.add_argument("--seed", type=seed, default=0, help="the seed of everything random")
 
     g = p.add_argument_group("experiment")
     g.add_argument("--exp-id", default="", metavar="ID", help="suffix of the experiment's name")
@@ -66,16 +66,16 @@ def parser():
     g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations per checkpoint")
     g = add_device_arguments(p)
     g.add_argument("--micro-batch-size", type=positive_int, metavar="M",
-                   help="images at a time: the same gradient in the memory of M images, for up to half more time")
+                   help="images at a time: the same gradient in the memory of about M images, but slower")
     g.add_argument("--compile", action="store_true", help="compile generator and CLIP with torch.compile")
     g.add_argument("--precision", choices=PRECISIONS,
-                   help="of generator and CLIP (default: fp32; with CUDA the fastest whose gradient has a cosine above "
-                        "0.999 to that of fp32)")
+                   help="precision of generator and CLIP (default: fp32; with CUDA, the fastest whose gradient has a "
+                        "cosine above 0.999 to that of fp32)")
     return p
 
 
 def parse(arguments):
-    """The flags that are given, and those with a default of their own."""
+    """The flags that are given, and those that have a default."""
     commands = parser()
     args = commands.parse_args(arguments)
     required = ["gan"] + ["corpus"] * find_method(args.method).reads_corpus
@@ -86,20 +86,21 @@ def parse(arguments):
 
 
 def settings_of(args):
-    """The settings of a new run with these flags. Raises UserError where they contradict each other."""
+    """The settings of a new run with these flags. Raises UserError if they contradict each other."""
     method = find_method(args.method)
+    given = vars(args)
     chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": method.spaces[0]}
-    values = chosen | method.DEFAULTS | vars(args)
+    values = chosen | method.defaults(given) | given
     used = {one.name for one in fields(method.Settings)} - {*method.unused}
-    unused = sorted(vars(args).keys() - used)
+    unused = sorted(given.keys() - used)
     if unused:
-        raise UserError(f"--{unused[0].replace('_', '-')} has no use with --method={args.method}: leave it out")
+        raise UserError(f"--{unused[0].replace('_', '-')} is not used by --method={args.method}: leave it out")
     settings = method.Settings.of(values)
     if settings.stylegan_space not in method.spaces:
         raise UserError(f"--method={args.method} has no paths in {settings.stylegan_space}: use --stylegan-space="
                         f"{' or '.join(method.spaces)}")
     if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
-        raise UserError("--stylegan-layer goes with --stylegan-space=W+ or S")
+        raise UserError("--stylegan-layer needs --stylegan-space=W+ or S")
     if not all(character.isalnum() or character in "._+-" for character in settings.exp_id):
         raise UserError(f"--exp-id {settings.exp_id!r}: use letters, digits, and . _ + - only")
     method.check(settings)
@@ -119,14 +120,15 @@ def main(arguments):
     from models.load_generator import generator_file, load_generator
 
     device = distributed.join(choose_device(settings.cuda, settings.ops))
-    # The same command again goes on with what it began with, whatever the flags' defaults have become since.
+    # A run that is resumed keeps the settings that it began with, whatever the flags' defaults are by now.
     begun = distributed.from_first(lambda: begun_with(arguments))
     settings = distributed.from_first(lambda: read_settings(begun)) if begun else settings
+    method = find_method(settings.method)
+    labels = method.find_labels(settings)
+    settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
     if settings.batch_size < distributed.world_size():
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
                         "without an image: raise it, or start fewer")
-    method = find_method(settings.method)
-    labels = method.find_labels(settings)
     generator = load_generator(settings.gan, device)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
     if settings.synthesis_resolution is not None:
@@ -134,7 +136,8 @@ def main(arguments):
     space = method.space_of(settings, space)
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     name = begun.name if begun else experiment_name(settings, len(labels))
-    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, method.weights))
+    weights = method.weights_file(settings)
+    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))
     if distributed.from_first(lambda: experiment.complete):
         if distributed.is_first():
             print(f"{COMPLETE / name} is complete")
@@ -147,7 +150,7 @@ def main(arguments):
     if finished:
         print(f"trained: {COMPLETE / name}")
     else:
-        print(f"stopped: {experiment.checkpoint} is written, run the same command to go on")
+        print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
         sys.exit(stop.exit_code)
 
 
@@ -163,7 +166,7 @@ def experiment_name(settings, num_paths):
 
 
 def train(experiment, space, labels, device):
-    """Load the rest, then train. Nothing is written before all of it has loaded."""
+    """Load the rest, then train. Nothing is written until everything has loaded."""
     from lib.training import trainer
 
     method = find_method(experiment.settings.method).build(experiment.settings, space, labels, device)
@@ -175,7 +178,7 @@ def train(experiment, space, labels, device):
         with StopRequest() as stop:
             finished = trainer.train(experiment, method, stop)
         if finished and distributed.is_first():
-            experiment.finish(method.trained.state_dict())
+            experiment.finish(method.result())
     return finished, stop
 
 

@@ -11,18 +11,19 @@ example, after train.py and sample_gan.py:
   python traverse_latent_space.py -v --gif --strip --exp=experiments/complete/EXP_DIR \\
       --pool=stylegan2_portraits64-4 --eps=0.1 --shift-steps=15
 
-The results are below EXP_DIR/results/; open index.html there. What is there already is not made again.
+The results are in EXP_DIR/results/; open the index.html there. Pictures that exist already are not made again.
 """
 
 
 def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
-    p.add_argument("-v", "--verbose", action="store_true", help="say what is done")
+    p.add_argument("-v", "--verbose", action="store_true", help="print what was walked")
     g = p.add_argument_group("what is walked")
     g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
-    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, where its file is elsewhere now")
+    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved")
     g.add_argument("--pool", required=True, help="a pool of sample_gan.py: its name or directory")
-    g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
+    g.add_argument("--w-space", action="store_true",
+                   help="use the pool's W+ codes as they are, such as those of inverted photographs")
 
     g = p.add_argument_group("paths")
     g.add_argument("--shift-steps", type=positive_int, default=16, metavar="S", help="steps in either direction")
@@ -32,8 +33,8 @@ def parser():
     g = p.add_argument_group("pictures")
     g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     g.add_argument("--workers", type=number(int, Range(low=0)), metavar="N",
-                   help="processes that write the pictures (default: one per core); 0: none beside the generator's")
-    g.add_argument("--img-size", type=pixels, metavar="PX", help="of the saved images (default: the generator's)")
+                   help="processes that write the pictures (default: one per core); 0: no extra processes")
+    g.add_argument("--img-size", type=pixels, metavar="PX", help="size of the images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, Range(1, 95)), default=95, metavar="Q",
                    help="JPEG quality, 1 to 95")
     g.add_argument("--gif", action="store_true", help="make an animation of each path")
@@ -48,12 +49,12 @@ def parser():
 
 
 def check(args):
-    """Refuse what contradicts itself, before anything is loaded."""
+    """Refuse arguments that contradict each other, before anything is loaded."""
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
     frames = 2 * (args.shift_steps // args.shift_leap) + 1
     if args.strip and min(args.strip_number, frames) * args.strip_height > 65_500:
-        raise UserError(f"a strip of so many images of {args.strip_height} px is wider than a JPEG can be "
+        raise UserError(f"a strip of this many images of {args.strip_height} px is wider than a JPEG can be "
                         "(65,500 px): lower --strip-number or --strip-height")
 
 
@@ -74,13 +75,12 @@ def main(arguments):
     experiment = open_experiment(args.exp, args.gan, device)
     space, settings = experiment.space, WalkSettings.of(vars(args))
     if settings.w_space and space.name == "Z":
-        raise UserError(f"{args.exp} walks the space Z: --w-space goes with paths in W, W+ or S")
+        raise UserError(f"the paths of {args.exp} are in Z, and --w-space needs paths in W, W+ or S: leave it out")
     pool = pools.find_pool(args.pool, generator_name(experiment.settings.gan), experiment.settings.gan_sha256)
     sources = pools.code_directories(pool)
-    pools.read_code(sources[0], space, settings.w_space)  # refuses at once what does not fit
+    pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
 
-    length = round(2 * args.shift_steps * args.eps, 3)
-    results = experiment.directory / "results" / pool.name / f"{2 * args.shift_steps}_{args.eps}_{length}"
+    results = experiment.directory / "results" / pool.name / settings.name
     own, silent = distributed.share(sources), not distributed.is_first()
     total = len(own) * experiment.paths.num_paths
     workers = default_workers() if args.workers is None else args.workers

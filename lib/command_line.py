@@ -1,4 +1,4 @@
-"""What the commands share: how an argument list is read, how a command ends."""
+"""What the commands share: reading arguments, choosing the device, stopping, and the exit code."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ GLUED = re.compile(r"^(--[\w-]+=[^\s=]*?)(--[a-z][\w-]*=\S*)$")
 
 
 def unglue(arguments):
-    """Part what a missing blank has joined: the published README has `--log-freq=10--ckp-freq=100`."""
+    """Split arguments that a missing space has joined: the published README has `--log-freq=10--ckp-freq=100`."""
     parted = []
     for argument in arguments:
         match = GLUED.match(argument)
@@ -22,7 +22,7 @@ def unglue(arguments):
 
 
 class Parser(argparse.ArgumentParser):
-    """Of processes with the same arguments, only the first one speaks."""
+    """Prints in the first process only, since all processes of a run have the same arguments."""
 
     def _print_message(self, message, file=None):
         if distributed.is_first():
@@ -30,13 +30,14 @@ class Parser(argparse.ArgumentParser):
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Defaults after each text that has one, and descriptions as they are written."""
+    """Shows the default of each flag that has one, and descriptions as they are written."""
 
     def __init__(self, prog):
         super().__init__(prog, max_help_position=32, width=110)
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, True, False, "") else super()._get_help_string(action)
+        has_default = action.default not in (None, "") and not isinstance(action.default, bool)
+        return super()._get_help_string(action) if has_default else action.help
 
 
 def add_device_arguments(parser):
@@ -44,28 +45,28 @@ def add_device_arguments(parser):
     group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device if there is one (default)")
     group.add_argument("--no-cuda", dest="cuda", action="store_false", help="stay on the CPU")
     group.add_argument("--ops", default="auto", choices=("auto", "cuda", "reference"),
-                       help="on a GPU: auto, our CUDA kernels where they can be compiled; cuda, these or an error; "
-                            "reference, plain PyTorch")
+                       help="on a GPU, auto: our CUDA kernels if they can be compiled; cuda: our kernels or an error; "
+                            "reference: plain PyTorch")
     return group
 
 
 def choose_device(cuda, ops="auto"):
-    """The device to compute on, where the generators' operations are as --ops says.
+    """The device to compute on. Also sets which implementation of `models.ops` the generators use, from --ops.
 
-    Raises UserError where "cuda" is asked of `ops` and there is no CUDA device, or the kernels cannot be compiled.
+    Raises UserError if `ops` is "cuda" and there is no CUDA device or the kernels cannot be compiled.
     """
     import torch
 
     from models.ops import set_ops
 
     if ops == "cuda" and not cuda:
-        raise UserError("--ops=cuda goes with a CUDA device, and not with --no-cuda")
+        raise UserError("--ops=cuda needs a CUDA device and contradicts --no-cuda: leave out one of the two")
     set_ops(ops)
     return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
 
 
 class _Terminated(BaseException):
-    """SIGTERM came, as kill and batch systems send it: everything that is open is closed as on Ctrl-C."""
+    """Raised on SIGTERM, which kill and batch systems send, so that everything is closed as on Ctrl-C."""
 
 
 def _terminate(*_):
@@ -73,12 +74,13 @@ def _terminate(*_):
 
 
 def run(main):
-    """Run a command's main(arguments) and exit: 0, 2 with one line for what the user can put right, 130 on Ctrl-C,
-    143 on SIGTERM.
+    """Run a command's main(arguments) and exit: with code 0; with 2 and one line for an error that the user can fix;
+    with 130 on Ctrl-C; with 143 on SIGTERM.
 
-    Of several processes that fail together, one tells."""
+    If several processes fail together, only one of them prints the error.
+    """
     program = os.path.basename(sys.argv[0])
-    if "RANK" not in os.environ:  # torchrun sends SIGTERM to what may be waiting in an exchange, and must not wait
+    if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
         signal.signal(signal.SIGTERM, _terminate)
     try:
         main(unglue(sys.argv[1:]))
@@ -90,7 +92,7 @@ def run(main):
         sys.exit(_fail(program, "terminated", 143))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 130))
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -106,7 +108,7 @@ def _fail(program, message, code):
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a wish that a loop can grant between two steps; a second Ctrl-C does not wait."""
+    """Turns Ctrl-C and SIGTERM into a request that a loop checks between two steps; a second one stops at once."""
 
     def __init__(self):
         self.signal = None
@@ -125,12 +127,13 @@ class StopRequest:
             raise KeyboardInterrupt
         self.signal = number
 
-    def wished(self):
-        """Whether any process of the run got a signal; all learn of it together, so all must ask equally often."""
+    def requested(self):
+        """Whether any process of the run got a signal. An exchange between all processes: all must call it equally
+        often."""
         self.granted = distributed.largest(self.signal or 0)
         return self.granted > 0
 
     @property
     def exit_code(self):
-        """128 and the granted signal's number, as shells have it."""
+        """128 plus the number of the signal that was granted, as in shells."""
         return 128 + self.granted

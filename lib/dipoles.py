@@ -13,9 +13,9 @@ from models.errors import UserError
 def load_corpus(name_or_file):
     """The dipoles [(pole A, pole B), ...] of a corpus by its name, or of a file.
 
-    A file is JSON, a list of pairs, or text, one dipole a line, its poles separated by a tab or `|`; empty lines and
-    lines that start with `#` do not count. Raises UserError with the line where a dipole is no pair of different,
-    non-empty sentences.
+    A file is JSON, a list of pairs, or text, one dipole per line, its poles separated by a tab or `|`; empty lines and
+    lines that start with `#` are skipped. Raises UserError with the line number where a dipole is not a pair of
+    different, non-empty sentences.
     """
     file = CORPORA.get(str(name_or_file), Path(name_or_file))
     if not file.is_file():
@@ -26,7 +26,7 @@ def load_corpus(name_or_file):
         raise UserError(f"{file} is not UTF-8 text ({error}): save it as UTF-8") from None
     dipoles = _from_json(text, file) if text.lstrip().startswith(("[", "{")) else _from_lines(text, file)
     if not dipoles:
-        raise UserError(f"{file} holds no dipole: write one a line, its sentences separated by a tab or |")
+        raise UserError(f"{file} has no dipoles: write one per line, its sentences separated by a tab or |")
     return dipoles
 
 
@@ -75,7 +75,7 @@ def _from_lines(text, file):
 
 
 def _checked(poles, place):
-    """A dipole as a pair of stripped sentences; raises UserError, which says the place, where it is none."""
+    """A dipole as a pair of stripped sentences. Raises UserError, naming the place, if it is not one."""
     if not isinstance(poles, list) or not all(isinstance(pole, str) for pole in poles) or len(poles) != 2:
         count = len(poles) if isinstance(poles, list) else "no"
         raise UserError(f"{place}: a dipole is two sentences, found {count}")
@@ -85,5 +85,5 @@ def _checked(poles, place):
     if not (first + second).isprintable():
         raise UserError(f"{place}: a pole has characters that cannot be printed")
     if first == second:
-        raise UserError(f"{place}: both poles are {first!r}, and no path leads from a sentence to itself")
+        raise UserError(f"{place}: both poles are {first!r}; they must differ")
     return first, second

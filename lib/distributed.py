@@ -1,7 +1,7 @@
-"""The processes that torchrun started, as one run. A process that was started alone is the first of one.
+"""The processes that torchrun started, as one run. A process that was started alone is a run of one process.
 
-All hold the same support sets and take the same steps on them, each with a share of the images: features and gradients
-are gathered in the order of the ranks, so that no sum depends on which process came first.
+All processes hold the same trained weights and take the same steps, each with a share of the images. Features and
+gradients are gathered in the order of the ranks, so that no sum depends on which process finished first.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from lib import heartbeat
 from models.errors import UserError
 
-MEETING = 300  # seconds that processes wait for each other when they start
+MEETING = 300  # seconds that processes wait for each other at the start
 
 
 class Lost(Exception):
@@ -32,10 +32,10 @@ def is_first():
 
 
 def join(device):
-    """Meet the other processes; returns this one's device. Raises UserError where there are fewer GPUs than processes.
+    """Meet the other processes; returns this one's device. Raises UserError if there are fewer GPUs than processes.
 
-    From then on `heartbeat` ends this process soon after another has ended or stands still. An exchange with a process
-    whose connection has closed fails at once.
+    From then on, `heartbeat` ends this process soon after another one ends or stops responding. An exchange with a
+    process whose connection has closed fails at once.
     """
     if world_size() == 1:
         return device
@@ -45,15 +45,15 @@ def join(device):
     if device.type == "cuda":
         index = int(os.environ.get("LOCAL_RANK", 0))
         if index >= torch.cuda.device_count():
-            raise UserError(f"process {index} of this machine has no GPU, it has {torch.cuda.device_count()}: start as "
-                            "many processes as there are, or add --no-cuda")
+            raise UserError(f"there is no GPU for process {index} of this machine, which has "
+                            f"{torch.cuda.device_count()}: start as many processes as GPUs, or add --no-cuda")
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
     with _together():
         common, _, _ = next(dist.rendezvous("env://"))
         meeting = _meet(common)
         store = dist.PrefixStore(meeting, common)
-        # A connection of its own, for one that waits serves nobody else.
+        # A separate connection, since one that is waiting cannot be used for anything else.
         heartbeat.begin(dist.PrefixStore(meeting, common.clone()), rank())
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=store, rank=rank(), world_size=world_size())
@@ -62,12 +62,12 @@ def join(device):
 
 
 def _meet(store):
-    """A name that the processes of this start share, and no earlier one did: torchrun's store outlives a restart, with
-    all that the dead have left there. The first process makes it up, and tells those who have just asked."""
+    """A name that only the processes of this start share. torchrun's store survives a restart, with all the keys of the
+    processes that have ended, so the first process makes up a new name and tells it to those that ask."""
     own = uuid.uuid4().hex
     if not is_first():
         store.set(f"hello/{rank()}", own)
-        meeting = store.get(f"welcome/{own}").decode()  # waits for it
+        meeting = store.get(f"welcome/{own}").decode()  # waits until it is there
         store.set(f"{meeting}/here/{rank()}", "")
         return meeting
     absent, deadline = set(range(1, world_size())), time.monotonic() + MEETING
@@ -77,13 +77,23 @@ def _meet(store):
                 store.set(f"welcome/{store.get(f'hello/{other}').decode()}", own)
         absent = {other for other in absent if not store.check([f"{own}/here/{other}"])}
         if time.monotonic() > deadline:
-            raise Lost(f"process {min(absent)} of this run has not come within {MEETING} s: start all of them again")
+            raise Lost(f"process {min(absent)} of this run has not joined within {MEETING} s: start all of them again")
         time.sleep(0.02)
     return own
 
 
+def wait():
+    """Wait until all processes have come here."""
+    if world_size() == 1:
+        return
+    import torch.distributed as dist
+
+    with _together():
+        dist.barrier()
+
+
 def leave():
-    """Wait until all processes have come here, then go on alone. Does nothing before they have met, or after."""
+    """Wait until all processes have called this, then go on alone. Does nothing before they have met, or after."""
     if not heartbeat.beats():
         return
     import torch.distributed as dist
@@ -95,17 +105,17 @@ def leave():
 
 
 def share(items):
-    """This process' items of a list: every n-th of n processes."""
+    """This process's items of a list: of n processes, each has every n-th item."""
     return items[rank() :: world_size()]
 
 
 def rows(total):
-    """This process' rows of a batch, a slice: as many as another's, or one more or less, in the order of the ranks."""
+    """This process's rows of a batch, a slice. Shares are in the order of the ranks and differ by one row at most."""
     return slice(rank() * total // world_size(), (rank() + 1) * total // world_size())
 
 
 def gather(own, total):
-    """The rows (n, ...) of all processes, divided as `rows` has it, without their graphs: (total, ...) on each."""
+    """The rows (n, ...) of all processes, divided as by `rows`, without their graphs: (total, ...) on each process."""
     if world_size() == 1:
         return own.detach()
     import torch
@@ -122,12 +132,12 @@ def gather(own, total):
 
 
 def may_tell():
-    """Whether this process is the one to tell of an error: of several, the first that asks."""
+    """Whether this process is to print an error: of several processes, the first one that asks."""
     return heartbeat.is_first_to_tell() if heartbeat.beats() else is_first()
 
 
 def from_first(compute):
-    """What compute() returns in the first process, in all of them; no other calls it."""
+    """The result of compute() in the first process, returned in all of them; the others do not call it."""
     if world_size() == 1:
         return compute()
     import torch.distributed as dist
@@ -153,10 +163,10 @@ def largest(number):
 
 @contextmanager
 def _together():
-    """Around exchanges, which fail in many ways where a process has ended."""
+    """Wraps exchanges, which fail in many ways when a process has ended."""
     try:
         yield
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0][:160]
-        raise Lost(f"another process of this run has ended ({reason}): the last checkpoint stands, run the same "
-                   "command to go on") from None
+        raise Lost(f"another process of this run has ended ({reason}): the last checkpoint is kept, run the same "
+                   "command to resume") from None

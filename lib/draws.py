@@ -4,9 +4,10 @@ import torch
 
 
 def generator_for(seed, stream, index):
-    """A random generator of its own for each (seed, stream, index)."""
+    """A separate random generator for each (seed, stream, index)."""
     generator = torch.Generator()
-    # Torch reads the lowest 32 bits of a seed: the indices of one stream never meet, and streams start far apart.
+    # Torch uses the lowest 32 bits of a seed: two indices of a stream never have the same ones, and streams start far
+    # apart.
     return generator.manual_seed((seed * 1_000_003 + stream) * 1_000_000_007 + index & (2**63 - 1))
 
 
@@ -16,8 +17,8 @@ def codes_of(iteration, batch_size, z_dim, seed):
 
 
 def paths_of(iteration, batch_size, num_paths, seed):
-    """Path indices (B,) of an iteration: all items of a run, in order, take one random permutation of the paths after
-    another, so that each path is drawn equally often."""
+    """Path indices (B,) of an iteration. The items of a run, in order, go through one random permutation of the paths
+    after another, so that each path is drawn equally often."""
     items = range(iteration * batch_size, (iteration + 1) * batch_size)
     rounds = {item // num_paths for item in items}
     orders = {r: torch.randperm(num_paths, generator=generator_for(seed, 1, r)) for r in rounds}
@@ -25,7 +26,7 @@ def paths_of(iteration, batch_size, num_paths, seed):
 
 
 def draw(iteration, batch_size, num_paths, z_dim, shift_range, seed):
-    """What an iteration works on: z (B, z_dim), path indices (B,), signed shifts (B,), uniform in +-[min, max]."""
+    """What an iteration draws: z (B, z_dim), path indices (B,), signed shifts (B,), uniform in +-[min, max]."""
     generator = generator_for(seed, 0, iteration)
     z = torch.randn(batch_size, z_dim, generator=generator)
     low, high = shift_range

@@ -1,6 +1,6 @@
-"""An experiment's directory: its name, what lies in it, and its way from experiments/wip to experiments/complete.
+"""An experiment's directory: its name, its files, and its way from experiments/wip to experiments/complete.
 
-    args.json       the settings of the run, with what was measured or read when it began
+    args.json       the settings of the run, including what was measured or read when it began
     command.sh      the command that started it
     stats.json      {iteration: {"loss": mean since the entry before, "lr": learning rate}}
     models/
@@ -9,7 +9,7 @@
         checkpoint.pt                   everything that a resumed run needs
         latent_support_sets.pt          the paths, once training has ended
 
-The paths' files are called after their method's kind of weights; those of ContraCLIP stand above.
+The files of the paths are named after `weights` of their method; those above are ContraCLIP's.
 """
 
 import fcntl
@@ -29,18 +29,19 @@ LONGEST_NAME = 255  # bytes, on common file systems
 
 
 class Experiment:
-    """The directory of one experiment, under its name; nothing is written before it is `claimed`."""
+    """The directory of one experiment. Nothing is written before it is `claimed`."""
 
     def __init__(self, name, settings, labels, weights):
-        """settings: the run's. labels: one for each path, a pair of sentences or a name. weights: the file of its
-        trained paths.
+        """settings: the run's. labels: one for each path, a pair of sentences or a name. weights: the name of the file
+        of its trained paths.
 
-        Raises UserError where a run of this name has other settings or labels.
+        Raises UserError if a run with this name has other settings or labels.
         """
         self.name, self.settings, self.weights = name, settings, weights
         self.labels = [label if isinstance(label, str) else list(label) for label in labels]
         if len(name.encode()) > LONGEST_NAME:
-            raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id")
+            raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id "
+                            "or the names of the files")
         self._check_settings()
         self._check_labels()
 
@@ -80,32 +81,34 @@ class Experiment:
             raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
 
     def _check_labels(self):
-        """A corpus' file may have been edited since."""
+        """The file of the corpus may have been edited since the run began."""
         file = self.models / labels_file(self.labels)
         before = read_json(file) if file.is_file() else self.labels
         if before != self.labels:
             new = next((label for label in self.labels if label not in before), self.labels[0])
             shown = repr(new) if isinstance(new, str) else f"{new[0]!r} to {new[1]!r}"
-            raise UserError(f"{self.directory} has other sentences than the corpus has now ({shown} stands elsewhere "
-                            f"or not at all in {file}): restore the corpus, or set --exp-id")
+            raise UserError(f"{self.directory} has other sentences than the corpus has now ({shown} is elsewhere in "
+                            f"{file}, or not in it): restore the corpus, or set --exp-id")
 
     def establish(self, **facts):
-        """What the run rests on besides its flags. Raises UserError where it began with something else.
+        """Add facts that the run depends on besides its flags. Raises UserError if it began with other ones.
 
-        It is written with the settings when the run begins; runs that began before a fact was kept are not held to it.
+        They are written with the settings when the run begins. A run that began before a fact was stored is not checked
+        for it.
         """
         self.settings = replace(self.settings, **facts)
         file = self.directory / "args.json"
         if file.is_file():
             differing = type(self.settings).read(read_object(file), file).differences(self.settings)
             if differing:
-                raise UserError(f"{self.directory} began otherwise ({differing}): give the same files, or set --exp-id")
+                raise UserError(f"{self.directory} began differently ({differing}): give the same files, or set "
+                                "--exp-id")
 
     @contextmanager
     def claimed(self):
-        """The directory, made where it is not there, with every other process kept out of it.
+        """Create the directory if it does not exist, and keep all other processes out of it.
 
-        Raises UserError where another process has it. Leaves no directory behind if it has no checkpoint yet.
+        Raises UserError if another process is in it. At the end, a directory without a checkpoint is removed.
         """
         directory = WIP / self.name
         directory.mkdir(parents=True, exist_ok=True)
@@ -117,7 +120,7 @@ class Experiment:
             try:
                 if self.complete:
                     raise UserError(f"{COMPLETE / self.name} was completed by another process just now")
-                for stale in directory.rglob(".*.partial"):  # left by a process that was killed
+                for stale in directory.rglob(".*.partial"):  # left behind by a process that was killed
                     stale.unlink()
                 yield
             finally:
@@ -125,7 +128,7 @@ class Experiment:
                     shutil.rmtree(directory)
 
     def begin(self, state):
-        """Write what stays the same throughout the run. state: of the paths before training."""
+        """Write what stays the same throughout the run. state: the state dict of the paths before training."""
         save_tensors(state, self.initial_weights)
         write_json(self.labels, self.models / labels_file(self.labels))
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
@@ -140,12 +143,12 @@ class Experiment:
 
 
 def labels_file(labels):
-    """The name of the file that paths' labels are written to."""
+    """The name of the file that holds the labels of the paths."""
     return "labels.json" if labels and isinstance(labels[0], str) else "semantic_dipoles.json"
 
 
 def begun_with(arguments):
-    """The directory of the unfinished run that this very argument list began, or None."""
+    """The directory of the unfinished run that was started with exactly these arguments, or None."""
     for file in sorted(WIP.glob("*/command.sh")):
         if (file.parent / "args.json").is_file() and _arguments_in(file) == list(arguments):
             return file.parent
@@ -153,7 +156,7 @@ def begun_with(arguments):
 
 
 def _arguments_in(file):
-    """The arguments in a command.sh, behind `python` and the script; None where it is damaged."""
+    """The arguments in a command.sh, after `python` and the script; None if it is damaged."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
         return shlex.split(lines[1])[2:]

@@ -1,6 +1,7 @@
 """How the processes of one run notice that another is dead: each leaves signs of life in a store that all can read.
 
-Silence is counted in own beats, not in seconds: after a machine has slept, no process takes the others for dead.
+Silence is counted in a process's own beats, not in seconds. When a machine wakes from sleep, all of its processes have
+paused together, and none takes the others for dead.
 """
 
 import os
@@ -8,7 +9,7 @@ import sys
 import threading
 
 BEAT = 5.0  # seconds between two signs of life
-SILENCE = 6  # own beats without a sign of another process, after which it counts as dead
+SILENCE = 6  # own beats without a sign from another process, after which it counts as dead
 
 _signs = None  # the store, once the processes have met
 _rank = 0
@@ -16,17 +17,17 @@ _left = threading.Event()
 
 
 def begin(store, rank):
-    """Leave a first sign of life in `store`, before the processes meet: from then on each finds all others' signs."""
+    """Leave a first sign of life in `store`, before the processes meet, so that afterwards each finds a sign of all."""
     global _signs, _rank
     _signs, _rank = store, rank
     _signs.set(f"beat/{rank}", "0")
 
 
 def watch(world_size):
-    """Leave signs from now on, and look for those of the other processes, which have all begun.
+    """Leave signs from now on, and look for those of the other processes, which have all called `begin`.
 
-    This process ends, with exit code 1, within BEAT * (SILENCE + 1) seconds of another's end or standstill, however
-    long a step takes.
+    If another process ends or stops responding, this one ends with exit code 1 within BEAT * (SILENCE + 1) seconds,
+    however long a step takes.
     """
     threading.Thread(target=_watch, args=(world_size,), daemon=True).start()
 
@@ -36,17 +37,17 @@ def beats():
 
 
 def end():
-    """Stop watching: the run is over, and the others may end before this process."""
+    """Stop watching: the run is over, and other processes may end before this one."""
     global _signs
     _left.set()
     _signs = None
 
 
 def is_first_to_tell():
-    """Whether this process is the first of the run that asks."""
+    """Whether this process is the first one of the run to ask this."""
     try:
         return _signs.add("told", 1) == 1
-    except RuntimeError:  # the store has gone, with the process or the machine that kept it
+    except RuntimeError:  # the store is gone, with the process or the machine that kept it
         return _rank == 0
 
 
@@ -69,8 +70,8 @@ def _watch(world_size):
 
 
 def _end_process(who):
-    """End this process from a thread: its main thread may be waiting for the dead one."""
+    """End this process from a thread, since its main thread may be waiting for the dead process."""
     if is_first_to_tell():
-        message = f"{who} has given no sign of life for {BEAT * SILENCE:.0f} s: the last checkpoint stands"
-        print(f"\n{message}, run the same command to go on", file=sys.stderr, flush=True)
+        message = f"{who} has given no sign of life for {BEAT * SILENCE:.0f} s: the last checkpoint is kept"
+        print(f"\n{message}, run the same command to resume", file=sys.stderr, flush=True)
     os._exit(1)

@@ -1,12 +1,12 @@
-"""The latent spaces that paths run in: each samples codes, moves them, and makes images of them.
+"""The latent spaces that paths run in: each samples codes, shifts them, and makes images of them.
 
-Codes are what a generator takes, positions what a path moves: (B, dim) vectors.
+Codes are what a generator takes; positions are the part that a path moves, as vectors (B, dim).
 
     space   codes                          positions
     Z       (B, z_dim)                     the code
     W       (B, num_layers, w_dim)         the one w that all layers share
-    W+      (B, num_layers, w_dim)         layers 0..L side by side; the rest stay
-    S       (B, sum of style widths)       the styles of convolutions 0..L; the rest, and the RGB layers', stay
+    W+      (B, num_layers, w_dim)         layers 0..L, concatenated; the others stay
+    S       (B, sum of style widths)       the styles of convolutions 0..L; those of the others and of RGB layers stay
 """
 
 import math
@@ -20,7 +20,7 @@ JUNG_SAMPLES = 2000
 
 
 class Space:
-    """What all spaces have. layer: the last layer that paths move, where they do not move all."""
+    """What all spaces have. layer: the last layer that paths move, if they do not move all."""
 
     name = layer = None
     resolution = None  # pixels per side of the images; None: the generator's
@@ -132,14 +132,14 @@ class StyleSpace(Space):
 
 
 SPACES = {space.name: space for space in (ZSpace, WSpace, WPlusSpace, StyleSpace)}
-LAYERED = {"W+", "S"}  # spaces of which a part moves
+LAYERED = {"W+", "S"}  # spaces where paths move only some layers
 
 
 def latent_space(generator, name="Z", layer=None, truncation=1.0):
-    """The space `name` (Z, W, W+, S) of a generator. Raises UserError where it has no such space or layer."""
+    """The space `name` (Z, W, W+, S) of a generator. Raises UserError if it has no such space or layer."""
     generator.family.check("this generator", name, truncation)
     if name in LAYERED:
-        # The last layer of W+ drives no convolution, only an RGB layer, which S leaves alone.
+        # The last layer of W+ drives only an RGB layer, no convolution, and S leaves RGB layers alone.
         last = generator.num_layers - (1 if name == "W+" else 2)
         layer = min(DEFAULT_STYLEGAN_LAYER, last) if layer is None else layer
         if layer > last:
@@ -149,11 +149,11 @@ def latent_space(generator, name="Z", layer=None, truncation=1.0):
 
 
 def limit_resolution(space, resolution):
-    """Let a space stop the synthesis at `resolution` pixels from now on, with the image that its skip connections have
-    summed by then. Raises UserError where the generator has no such image, or where its paths move layers beyond it."""
+    """Make a space stop the synthesis at `resolution` pixels from now on, with the image that the skip connections have
+    summed so far. Raises UserError if the generator has no such image, or if the paths move layers beyond it."""
     sizes = space.generator.image_sizes
     if len(sizes) == 1:
-        raise UserError("--synthesis-resolution goes with StyleGAN2, which sums its image over the resolutions: leave "
+        raise UserError("--synthesis-resolution needs a StyleGAN2, which sums its image over the resolutions: leave "
                         f"it out with a {space.generator.family.name}")
     if resolution not in sizes:
         raise UserError(f"--synthesis-resolution is {resolution}, and this generator has {', '.join(map(str, sizes))}")
@@ -182,7 +182,7 @@ def jung_radius_of(positions):
 
 @torch.no_grad()
 def jung_radius(space, seed):
-    """The Jung radius of JUNG_SAMPLES sampled codes."""
+    """The Jung radius of the positions of JUNG_SAMPLES random codes."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(JUNG_SAMPLES, space.generator.z_dim, generator=generator).to(space.device)
     return jung_radius_of(space.positions(space.codes_of(z)))

@@ -7,7 +7,8 @@
             latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): StyleGAN2, truncated
             image_z.jpg or image_w.jpg
 
-Pools of codes that come from elsewhere, as of inverted photographs, have latent_code_w+.pt and image_w.jpg only.
+Pools of codes that come from elsewhere, such as those of inverted photographs, have only latent_code_w+.pt and
+image_w.jpg.
 """
 
 import shutil
@@ -29,9 +30,9 @@ def code_hash(code):
 
 
 def read_w_plus(file, generator):
-    """W+ codes from elsewhere, a tensor (n, num_layers, w_dim) or (n, w_dim) in a file -> (n, num_layers, w_dim).
+    """W+ codes from a file, a tensor (n, num_layers, w_dim) or (n, w_dim) -> (n, num_layers, w_dim).
 
-    Raises UserError where it is of another shape or not finite.
+    Raises UserError if it has another shape or is not finite.
     """
     codes = load_tensors(file)
     layers, width = generator.num_layers, generator.w_dim
@@ -41,13 +42,13 @@ def read_w_plus(file, generator):
     if 0 in codes.shape or codes.shape[1:] not in ((layers, width), (width,)):
         raise UserError(f"{file} has shape {tuple(codes.shape)}, expected {expected}: it is another generator's")
     if not codes.is_floating_point() or not codes.isfinite().all():
-        raise UserError(f"{file} has codes that are not finite numbers of floating point")
+        raise UserError(f"{file} has codes that are not finite floating-point numbers: write it again")
     codes = codes.float()
     return codes if codes.ndim == 3 else codes[:, None].repeat(1, layers, 1)
 
 
 def open_for_writing(directory, settings):
-    """Make a pool's directory. settings: `PoolSettings`. Raises UserError where it holds codes that others gave."""
+    """Make a pool's directory. settings: `PoolSettings`. Raises UserError if it holds codes of other settings."""
     file = directory / "args.json"
     if not file.is_file():
         write_json(settings.to_json(), file)
@@ -55,12 +56,12 @@ def open_for_writing(directory, settings):
     before = PoolSettings.read(read_object(file), file)
     differing = before.differences(settings, ignored=check_generator(before, settings, directory))
     if differing:
-        raise UserError(f"{directory} was made with other arguments ({differing}): repeat those or remove it")
+        raise UserError(f"{directory} was made with other arguments ({differing}): repeat them, or remove it")
 
 
 @torch.no_grad()
 def codes_of_z(generator, z, truncation=1.0):
-    """Everything that a pool keeps of one code z (1, z_dim): {file name: tensor}."""
+    """Everything that a pool stores of one code z (1, z_dim): {file name: tensor}."""
     codes = {"latent_code_z.pt": z}
     if "W+" in generator.family.spaces:
         w_plus = generator.w_plus(generator.mapping(z.to(device_of(generator))), truncation).cpu()
@@ -69,12 +70,12 @@ def codes_of_z(generator, z, truncation=1.0):
 
 
 def write_codes(directory, batch, image_name, synthesise, save_image):
-    """Write codes and their images, each whole or not at all; one that is already there is left alone.
+    """Write codes and their images, each whole or not at all. Codes that are there already are left alone.
 
-    batch: {file name: tensor (1, ...)} of each code; the first names the directory, the last is what the generator
-    takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. save_image: writes a frame (H, W, 3) to a file.
-    Where one code is missing, all are synthesised, so that a pool that was stopped ends with the same images as one
-    that was not.
+    batch: {file name: tensor (1, ...)} for each code; the first tensor names the directory, the last one is what the
+    generator takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. save_image: writes a frame (H, W, 3) to a
+    file. If one code is missing, the whole batch is synthesised, so that a pool that was interrupted ends with the same
+    images as one that was not.
     """
     targets = [directory / code_hash(next(iter(codes.values()))) for codes in batch]
     if all(target.is_dir() for target in targets):
@@ -98,18 +99,19 @@ def device_of(generator):
 def find_pool(name_or_directory, gan, gan_sha256):
     """The directory of a pool, by its name below experiments/latent_codes/<gan>/ or its path.
 
-    Raises UserError where there is none, or where it says that it was made with another generator's file.
+    Raises UserError if there is none, or if it was made with another generator file.
     """
     named = LATENT_CODES / gan / name_or_directory
     for directory in (named, Path(name_or_directory)):
         if directory.is_dir():
             check_generator(_made_with(directory), GeneratorSettings(gan=gan, gan_sha256=gan_sha256), directory)
             return directory
-    raise UserError(f"no pool {name_or_directory!r}: {named} is no directory, make it with sample_gan.py --gan={gan}")
+    raise UserError(f"there is no pool {name_or_directory!r}: {named} is not a directory, make it with "
+                    f"sample_gan.py --gan={gan}")
 
 
 def _made_with(directory):
-    """What a pool's args.json says of its generator; nothing, where it has none or another program wrote it."""
+    """What a pool's args.json says of its generator; nothing if there is no such file or another program wrote it."""
     file = directory / "args.json"
     content = read_json(file) if file.is_file() else None
     stated = content.get("gan_sha256") if isinstance(content, dict) else None
@@ -117,18 +119,18 @@ def _made_with(directory):
 
 
 def code_directories(pool):
-    """The pool's codes, in the order of their names. Raises UserError where there is none."""
+    """The directories of the pool's codes, sorted by name. Raises UserError if there are none."""
     found = sorted(path for path in pool.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not any(any(path.glob("latent_code_*.pt")) for path in found):
-        raise UserError(f"{pool} is no pool, it holds no latent codes: make them with sample_gan.py")
+        raise UserError(f"{pool} is not a pool, as it has no latent codes: make one with sample_gan.py")
     return found
 
 
 def read_code(directory, space, w_space=False):
     """The code of one directory as the space takes it: (1, z_dim), (1, num_layers, w_dim), or (1, styles).
 
-    By default that of latent_code_z.pt, with the space's truncation; with `w_space` that of latent_code_w+.pt as it is,
-    for pools that know no z. Raises UserError where the file is missing or of another shape.
+    By default that of latent_code_z.pt, with the space's truncation; with `w_space`, that of latent_code_w+.pt as it
+    is, for pools without z. Raises UserError if the file is missing or has another shape.
     """
     generator = space.generator
     if w_space:
@@ -137,7 +139,7 @@ def read_code(directory, space, w_space=False):
         file, shape = directory / "latent_code_z.pt", (1, generator.z_dim)
         if not file.is_file() and (directory / "latent_code_w+.pt").is_file():
             advice = "use an experiment in W, W+ or S" if space.name == "Z" else "add --w-space"
-            raise UserError(f"{directory} has no latent_code_z.pt, it is one of a pool of W+ codes: {advice}")
+            raise UserError(f"{directory} has no latent_code_z.pt, since its pool has W+ codes only: {advice}")
     code = load_tensors(file)
     if not isinstance(code, torch.Tensor) or tuple(code.shape) != shape:
         found = tuple(code.shape) if isinstance(code, torch.Tensor) else type(code).__name__

@@ -1,16 +1,16 @@
-"""What an experiment, a pool and a walk store of how they were made: dataclasses, to and from JSON.
+"""What an experiment, a pool and a walk store about how they were made: dataclasses, to and from JSON.
 
-A field's default is what a file means that was written before the field was there. It need not be the default of the
-flag that sets it: flags may change their minds, files may not.
+A file that was written before a field existed lacks it, and stands for the field's default. The flag that sets the
+field may have another default, which may change over time; the field's may not.
 
-Beside each field stands its use:
+Each field states its use:
 
-    SAME    another value makes another result: must be repeated where work goes on
+    SAME    another value makes another result: must be repeated when work is resumed
     FREE    changes where or how fast something is made, not what: may differ each time
-    KEPT    as SAME, but a command that does not say takes over what was stored
-    FACT    measured or read when the work began, not given by a flag; compared where both sides state it
+    KEPT    as SAME, but a command that does not give it takes over what was stored
+    FACT    measured or read when the work began, not given by a flag; compared if both sides have it
 
-`named=True`: the setting is part of the experiment's name. A method adds fields of its own by a subclass.
+`named=True`: the setting is part of the experiment's name. A method adds its own fields in a subclass.
 """
 
 import math
@@ -27,7 +27,7 @@ SHOWN = 60  # characters of a wrong value in a message
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, without the ends that are open. Infinities and NaN are in no range."""
+    """Numbers from `low` to `high`, without the ends that are open. No range contains infinities or NaN."""
 
     low: float | None = None
     high: float | None = None
@@ -38,7 +38,7 @@ class Range:
         try:
             if not math.isfinite(value):
                 return False
-        except OverflowError:  # a whole number beyond all floats
+        except OverflowError:  # a whole number that no float can hold
             return False
         above = self.low is None or value > self.low or (value == self.low and not self.open_low)
         below = self.high is None or value < self.high or (value == self.high and not self.open_high)
@@ -61,26 +61,26 @@ PIXELS = Range(low=1, high=8192)
 
 
 def setting(default, within=None, use=SAME, named=False, of=None):
-    """A field. within: a `Range`, or the values that are possible. of: what of a walk's results it decides on."""
+    """A field. within: a `Range`, or the possible values. of: the part of a walk's results that it affects."""
     return field(default=default, metadata={"within": within, "use": use, "named": named, "of": of})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of what is stored."""
+    """The base class of all stored settings."""
 
     @classmethod
     def of(cls, values):
-        """From {name: value} of any size, as of parsed flags: what is not a setting is left out."""
+        """From {name: value}, such as parsed flags; names that are not settings are left out."""
         return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
     @classmethod
     def read(cls, content, file, needed=None):
-        """From the content of a JSON file. Raises UserError, naming the file, at an unknown setting, a wrong type or a
-        value that is not possible.
+        """From the content of a JSON file. Raises UserError, naming the file, for an unknown setting, a wrong type or
+        an impossible value.
 
-        needed: where the file is another program's, the only settings whose values must be right; what else cannot be
-        read is left out.
+        needed: for files of other programs, the settings whose values must be valid; others that cannot be read are
+        left out.
         """
         known, types_of, found = {one.name: one for one in fields(cls)}, typing.get_type_hints(cls), {}
         for key, value in content.items():
@@ -95,19 +95,19 @@ class Settings:
         return cls(**found)
 
     def to_json(self):
-        """{name: value}, without the facts that are not known."""
+        """{name: value}, without unknown facts."""
         unknown = self._unknown_facts()
         return {key: value for key, value in asdict(self).items() if key not in unknown}
 
     def differences(self, now, ignored=()):
-        """Where settings that must stay the same differ, as "lr is 0.1, was 0.2, .."; empty where they do not."""
+        """The differences of settings that must stay the same, as "lr is 0.1, was 0.2, .."; empty if there are none."""
         ignored = {*ignored, *self._named(FREE), *self._unknown_facts(), *now._unknown_facts()}
         names = sorted(one.name for one in fields(self) if one.name not in ignored)
         values = ((name, getattr(self, name), getattr(now, name)) for name in names)
         return ", ".join(f"{name} is {new!r}, was {old!r}" for name, old, new in values if old != new)
 
     def kept_from(self, before):
-        """These settings, with what this command left open as it was stored before."""
+        """These settings, with the KEPT ones that this command did not give taken from those stored before."""
         open_ones = [name for name in self._named(KEPT) if getattr(self, name) is None]
         return replace(self, **{name: getattr(before, name) for name in open_ones})
 
@@ -147,10 +147,10 @@ def _is_a(value, kind):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorSettings(Settings):
-    """Which generator, and what is taken from it."""
+    """The generator, the space and the truncation."""
 
     gan: str = setting(MISSING)
-    gan_sha256: str | None = setting(None, use=FACT)  # of its file; the authors' and early ones of ours lack it
+    gan_sha256: str | None = setting(None, use=FACT)  # of its file; the authors' and our early settings lack it
     stylegan_space: str = setting("Z", ("Z", "W", "W+", "S"), named=True)
     truncation: float = setting(1.0, SHARE)
 
@@ -163,7 +163,7 @@ class TrainingSettings(GeneratorSettings):
     stylegan_layer: int | None = setting(None, Range(low=0), named=True)
     synthesis_resolution: int | None = setting(None, COUNT)
     lr: float = setting(1e-3, POSITIVE)
-    batch_size: int = setting(32, COUNT)
+    batch_size: int | None = setting(32, COUNT)  # None until the method has chosen one
     max_iter: int = setting(10_000, Range(low=0))
     seed: int = setting(0, SEED)
     exp_id: str = setting("", named=True)
@@ -183,7 +183,7 @@ class PoolSettings(GeneratorSettings):
     num_samples: int | None = setting(None, COUNT)
     seed: int = setting(0, SEED)
     from_codes: str | None = setting(None)
-    codes_sha1: str | None = setting(None, use=FACT)  # of that file's codes: others make another pool
+    codes_sha1: str | None = setting(None, use=FACT)  # of that file's codes: other codes would be another pool
     verbose: bool = setting(False, use=FREE)
     batch_size: int | None = setting(None, COUNT, FREE)
     cuda: bool = setting(True, use=FREE)
@@ -195,7 +195,7 @@ FRAMES, GIF, STRIP = "frames", "gif", "strip"
 
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings(Settings):
-    """`settings.json` of a walked code: all that decides what its pictures show."""
+    """`settings.json` of a walked code: everything that affects its pictures."""
 
     w_space: bool = setting(False, of=FRAMES)
     shift_steps: int = setting(16, COUNT, of=FRAMES)
@@ -211,17 +211,22 @@ class WalkSettings(Settings):
     strip_height: int = setting(256, PIXELS, of=STRIP)
 
     @property
+    def name(self):
+        """Of the directory: steps on both sides, their length, and the length of a path."""
+        return f"{2 * self.shift_steps}_{self.eps}_{round(2 * self.shift_steps * self.eps, 3)}"
+
+    @property
     def frames_per_path(self):
         """The start, and every `shift_leap`-th code on either side of it."""
         return 2 * (self.shift_steps // self.shift_leap) + 1
 
     def part(self, kind):
-        """{name: value} of the settings that decide on the frames, the animations or the strips."""
+        """{name: value} of the settings that affect the frames, the animations or the strips."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["of"] == kind}
 
 
 def read_object(file):
-    """The content of a JSON file that holds an object. Raises UserError where it is missing, broken or not one."""
+    """The content of a JSON file that holds an object. Raises UserError if it is missing, broken or not an object."""
     content = read_json(file)
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold settings: it was damaged, or is not this program's")

@@ -1,4 +1,4 @@
-"""A trained experiment, opened: for every command that walks paths, and for a notebook.
+"""Opening a trained experiment, for every command that walks paths, and for a notebook.
 
     experiment = open_experiment("experiments/complete/ContraCLIP_..")
     codes = experiment.space.codes_of(torch.randn(4, experiment.generator.z_dim))
@@ -24,15 +24,15 @@ from models.load_generator import generator_file, generator_name, load_generator
 from models.registry import GENERATORS, family_of
 from models.untrusted.tensor_files import load_tensors
 
-SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation")  # what the paths' space follows from
+SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation")  # the settings that decide the paths' space
 
 
 @dataclass(frozen=True)
 class Trained:
     """An experiment's generator (frozen), the space of its paths, the paths with their labels, and its settings.
 
-    paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, of which the
-    first is where positive shifts lead, or names.
+    paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, where
+    positive shifts lead to the first one, or names.
     """
 
     directory: Path
@@ -44,10 +44,10 @@ class Trained:
 
 
 def open_experiment(directory, gan=None, device="cpu"):
-    """Open a trained, or training, experiment of ours or the authors', or what a method's published project left, a
-    directory or a file. gan: its generator, where it is not named, or its file, where that has moved.
+    """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
+    left, a directory or a file. gan: its generator, if it is not named, or its file, if that has moved.
 
-    Raises UserError where it is not an experiment, has no weights yet, or where its generator is another one now.
+    Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
     """
     directory = Path(directory)
     published = find_published(directory)
@@ -55,7 +55,7 @@ def open_experiment(directory, gan=None, device="cpu"):
         return _open_published(directory, published, gan, device)
     settings = read_settings(directory)
     method = find_method(settings.method)
-    labels, weights = read_labels(directory, settings), find_weights(directory, method.weights)
+    labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
     settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
     generator = load_generator(gan, device)
@@ -91,16 +91,16 @@ def _open_published(path, published, gan, device):
 
 
 def read_settings(directory):
-    """The settings of an experiment's args.json, as any version of our code or the authors' left them.
+    """The settings in an experiment's args.json, which any version of our code or the authors' may have written.
 
-    Raises UserError where it is not an experiment's.
+    Raises UserError if it is not an experiment's.
     """
     file = Path(directory) / "args.json"
     if Path(directory).is_file():
         raise UserError(f"{directory} is not a checkpoint that a method here can read: --exp is an experiment's "
                         "directory")
     if not Path(directory).is_dir():
-        raise UserError(f"{directory} is not a directory: --exp is an experiment's, as under {COMPLETE}")
+        raise UserError(f"{directory} is not a directory: give that of an experiment, such as those in {COMPLETE}")
     content = read_object(file)
     is_ours = "gan_sha256" in content
     content = content if is_ours else _from_authors(content, file)
@@ -111,19 +111,19 @@ def read_settings(directory):
 
 
 def _from_authors(content, file):
-    """The content of an args.json of the authors', with what older ones lack, or say in another way."""
+    """The content of an args.json of the authors', with the keys that older ones lack or spell differently."""
     gan = content.get("gan", content.get("gan_type"))
     if not isinstance(gan, str):
-        raise UserError(f"{file} does not name a generator (gan): it is not an experiment's")
+        raise UserError(f"{file} does not name a generator (gan): it does not belong to an experiment")
     content = {key: value for key, value in content.items() if value is not None} | {"gan": gan}
     family = family_of(gan)
-    if family and len(family.spaces) == 1:  # theirs may say otherwise, and did not heed it
+    if family and len(family.spaces) == 1:  # the authors' file may say something else, which their code ignored
         content |= {"stylegan_space": family.spaces[0], "truncation": 1.0}
     return content
 
 
 def read_labels(directory, settings):
-    """The paths' labels, from the experiment's own list, or where it has none, by its corpus' name."""
+    """The paths' labels: the experiment's own list, or if it has none, those of its corpus."""
     names = directory / "models" / labels_file([""])
     if names.is_file():
         labels = read_json(names)
@@ -144,23 +144,24 @@ def _is_dipole(poles):
 
 
 def find_weights(directory, name):
-    """The file of the trained paths; the authors' code also leaves latent_support_sets-<iteration>.pt."""
+    """The file of the trained paths. The authors' code also leaves latent_support_sets-<iteration>.pt."""
     weights = directory / "models" / name
     if weights.is_file():
         return weights
     earlier = sorted(weights.parent.glob(f"{weights.stem}-*.pt"), key=lambda file: (len(file.name), file.name))
     if not earlier:
-        raise UserError(f"{weights} is missing: the experiment has not ended, run its command.sh again")
+        raise UserError(f"{weights} is missing, as the training has not ended: run the experiment's command.sh again")
     return earlier[-1]
 
 
 def _generator_of(directory, settings, given):
-    """(name or file, SHA-256) of an experiment's generator, checked to be the one that it was trained on."""
+    """(name or file, SHA-256) of an experiment's generator, which must be the one that it was trained on."""
     gan = given or settings.gan
     if not given and gan not in GENERATORS and not Path(gan).is_file():
-        raise UserError(f"{gan}, the generator of {directory}, is not there: say where it is now with --gan")
+        raise UserError(f"{gan}, the generator of {directory}, is missing: say where it is now with --gan")
     if generator_name(gan) != generator_name(settings.gan):
-        raise UserError(f"--gan {gan} is not named as the generator of {directory}, {settings.gan}: name it so")
+        raise UserError(f"--gan {gan} does not have the name of the generator of {directory}, {settings.gan}: rename "
+                        "it if it is the same")
     now = GeneratorSettings(gan=str(gan), gan_sha256=sha256(generator_file(gan)))
     check_generator(settings, now, directory)
     return now.gan, now.gan_sha256

@@ -1,13 +1,16 @@
 """A frozen CLIP: sentences and images into one embedding space."""
+
+import hashlib
+import json
 import os
 import pickle
 import socket
 import tempfile
 import urllib.parse
 import warnings
-from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,6 +18,7 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
+from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
 from models.errors import UserError
 from models.files import sha256
 from models.registry import CLIP_FILES
@@ -24,59 +28,36 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=".*pkg_resources.*")
     import clip
 
-# The mean and deviation of the pixels in [0, 1] that CLIP was trained on (clip.clip._transform).
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
-OPEN_CLIP = "open_clip:"  # what a model of the library open_clip begins with
-
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
-DOWNLOAD_TIMEOUT = 15  # seconds without an answer
 
-# How the loading of a file fails that holds something else, or nothing whole: unpickling, a missing key, a wrong shape.
+# How loading fails for a file that is damaged or holds something else: unpickling, a missing key, a wrong shape.
 NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError, AssertionError, TypeError, ValueError,
               ArithmeticError, EOFError, OSError, NameError)
 
 
-@dataclass(frozen=True)
-class Interface:
-    """What a model gives, and how it wants its sentences and images."""
-
-    embed_dim: int  # E
-    tokenize: Callable  # a sentence -> its token ids, those that mark its start and end included
-    context_length: int  # ids that the model reads
-    resolution: int  # pixels a side
-    padding: int = 0  # the id that fills up
-    mean: tuple = MEAN  # of the colours in [0, 1], as is the deviation
-    deviation: tuple = DEVIATION
-    interpolation: str = "bicubic"
-    resize_mode: str = "shortest"  # this side is brought to the resolution; or the "longest"; or both, "squash"
-    background: float = -1.0  # round an image whose longest side fits, in [-1, 1]
-
-    @classmethod
-    def of(cls, model):
-        """A `clip.model.CLIP`'s."""
-        return cls(model.text_projection.shape[1], clip_tokens, model.context_length, model.visual.input_resolution)
+def interface_of(model):
+    """The `Interface` of a `clip.model.CLIP`."""
+    return Interface(model.text_projection.shape[1], clip_tokens, model.context_length, model.visual.input_resolution)
 
 
 def clip_tokens(sentence):
-    """CLIP's own token ids of a sentence."""
+    """The token ids of a sentence, by CLIP's own tokenizer."""
     tokenizer = clip.clip._tokenizer
     return [tokenizer.encoder["<|startoftext|>"], *tokenizer.encode(sentence), tokenizer.encoder["<|endoftext|>"]]
 
 
 class CLIPEncoder(nn.Module):
-    """Encodes with a model that has `encode_text` and `encode_image`, which it makes float32 and freezes.
+    """Encodes with a model that has `encode_text` and `encode_image`, which is converted to float32 and frozen.
 
-    The features are as the model projects them, NOT of unit length: normalise where a cosine is meant. `embed_dim` is
-    E, `resolution` the side of the images that the model sees, `context_length` the tokens that a sentence may have.
+    The features are as the model projects them, NOT of unit length: normalise them for a cosine. `embed_dim` is E,
+    `resolution` the side of the images that the model sees, `context_length` the number of tokens that it reads.
     """
 
     def __init__(self, model, interface=None):
-        """interface: an `Interface`, which a `clip.model.CLIP` tells by itself."""
+        """interface: an `Interface`; by default, that of a `clip.model.CLIP`."""
         super().__init__()
         self.model = model.float().eval().requires_grad_(False)
-        self.interface = interface or Interface.of(model)
+        self.interface = interface or interface_of(model)
         self.embed_dim = self.interface.embed_dim
         self.resolution = self.interface.resolution
         self.context_length = self.interface.context_length
@@ -85,15 +66,25 @@ class CLIPEncoder(nn.Module):
         self.register_buffer("mean", 2 * mean - 1, persistent=False)
         self.register_buffer("deviation", 2 * deviation, persistent=False)
 
+    @cached_property
+    def fingerprint(self):
+        """A hash of the weights and of how images are prepared."""
+        seen = replace(self.interface, tokenize=None)  # a function, which has no name that lasts
+        digest = hashlib.sha256(json.dumps(asdict(seen)).encode())
+        for key, tensor in self.model.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
+
     def train(self, mode=True):
-        """Stays in evaluation mode: the encoder is frozen, its batch statistics too."""
+        """Stays in evaluation mode: the encoder is frozen, including its batch statistics."""
         return super().train(False)
 
     @torch.no_grad()
     def encode_text(self, sentences):
         """Sentences (list of n >= 1 str) -> features (n, E).
 
-        Raises UserError for a sentence of more than `context_length` tokens, its start and end included.
+        Raises UserError for a sentence of more than `context_length` tokens, including those for its start and end.
         """
         tokens = torch.tensor([self._tokens(sentence) for sentence in sentences])
         return self.model.encode_text(tokens.to(self.mean.device))
@@ -109,7 +100,7 @@ class CLIPEncoder(nn.Module):
     def encode_images(self, images):
         """Images (B, 3, H, W) in [-1, 1] -> features (B, E), differentiable with respect to the images.
 
-        They are brought to the model's resolution as it was trained: most cut the middle out of the shorter side.
+        They are resized as in the model's training: most models resize the shorter side and crop the middle.
         """
         if images.shape[-2:] != (self.resolution, self.resolution):
             images = _fitted(images, self.interface)
@@ -134,10 +125,9 @@ def _fitted(images, interface):
 def load_clip(name_or_file, device="cpu"):
     """A frozen `CLIPEncoder` on `device`, from a name of `clip.available_models()`, a file, or "open_clip:..".
 
-    A file is either one of OpenAI's or a plain state dict. Weights of a known name are fetched once into ~/.cache/clip.
-    What may follow "open_clip:" is told in `models.open_clip_encoder`. Raises UserError for what is neither a name nor
-    a file, for a file that holds no CLIP, and where weights have to be fetched and cannot be; each says in one line
-    what to do.
+    A file is one of OpenAI's or a plain state dict. Weights of a known name are downloaded once into ~/.cache/clip.
+    What may follow "open_clip:" is described in `models.open_clip_encoder`. Raises UserError for something that is
+    neither a name nor a file, for a file that does not hold a CLIP, and for weights that cannot be downloaded.
     """
     name_or_file = str(CLIP_FILES.get(name_or_file, name_or_file))
     if name_or_file.startswith(OPEN_CLIP):
@@ -150,13 +140,13 @@ def load_clip(name_or_file, device="cpu"):
         raise UserError(f"{name_or_file!r} is neither a file nor a CLIP model; the models are "
                         + ", ".join(clip.available_models()) + f", and {OPEN_CLIP}MODEL/PRETRAINED")
     try:
-        # On the CPU first, so that what fails here is the file and not the device. Half-precision weights become float.
+        # On the CPU first, so that errors here come from the file, not the device. Half-precision weights become float.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*torch.jit.*")  # OpenAI's files are TorchScript archives
             model, _ = clip.load(str(file), device="cpu", jit=False)
     except NOT_A_CLIP as error:
-        raise UserError(f"{file} holds no CLIP that can be read ({reason(error)}): give a state dict of a CLIP, a file "
-                        "of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
+        raise UserError(f"{file} holds no CLIP that can be read ({reason(error)}): give the state dict of a CLIP, a "
+                        "file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
     return CLIPEncoder(model).to(device)
 
 
@@ -169,14 +159,8 @@ def _load_open_clip(name):
     return CLIPEncoder(*load_open_clip(name))
 
 
-def reason(error):
-    """What an error of a library says, short and in one line."""
-    text = " ".join(str(error).split()).split(". ")[0][:160]
-    return f"{type(error).__name__}: {text}"
-
-
 def _fetch(name):
-    """The file with the weights of a known model, downloaded unless it is already in the cache, whole."""
+    """The file with the weights of a known model, downloaded unless it is in the cache and intact."""
     url = clip.clip._MODELS[name]
     folder = CACHE.expanduser()
     file = folder / os.path.basename(urllib.parse.urlparse(url).path)
@@ -194,7 +178,7 @@ def _fetch(name):
 
 @contextmanager
 def _socket_timeout(seconds):
-    """Bounds the silence of connections opened inside, which urllib leaves unbounded."""
+    """Sets a timeout for connections that are opened inside, since urllib has none."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and what tells one file from another."""
+"""Files that are never half-written, and their hashes."""
 
 import hashlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path, durable=True):
-    """A binary file that takes `path`'s place once it is written whole, and is gone if anything fails before.
+    """A binary file that replaces `path` once it is completely written, and is removed if anything fails before.
 
-    A durable one outlives a power cut too; pictures, of which there are many and which can be made again, need not.
+    A durable file also survives a power cut. Pictures need not: there are many, and they can be made again.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def replacing(path, durable=True):
                 os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        error.filename = error.filename or str(path)  # the error of a full disk does not name the file
         raise
     finally:
         partial.unlink(missing_ok=True)

@@ -10,8 +10,8 @@ from models.registry import GENERATORS
 def load_generator(name_or_file, device="cpu"):
     """Load a generator in float32, frozen, in evaluation mode.
 
-    `name_or_file` is a name of `registry.GENERATORS` or a file of a format in `models.formats`. Raises UserError where
-    there is no such thing, and where the file holds none of our networks, naming what differs.
+    `name_or_file` is a name in `registry.GENERATORS` or a file of a format in `models.formats`. Raises UserError if it
+    is neither, and if the file does not hold a network that is supported here, naming what differs.
     """
     file = generator_file(name_or_file)
     generator = read_generator(file)
@@ -22,8 +22,7 @@ def load_generator(name_or_file, device="cpu"):
 
 
 def mismatch(generator, name):
-    """In words, what a generator is and what the name stands for, where they differ; None where they do not, or where
-    no generator goes by that name."""
+    """In words, how a generator differs from what its name promises; None if it does not, or if the name is unknown."""
     weights = GENERATORS.get(name)
     family = generator.family.name
     if weights is None or (family, generator.resolution) == (weights.family, weights.resolution):
@@ -32,12 +31,12 @@ def mismatch(generator, name):
 
 
 def generator_name(name_or_file):
-    """The name that experiments and pools of this generator carry: a file's stem."""
+    """The name of this generator in those of experiments and pools; for a file, its stem."""
     return str(name_or_file) if str(name_or_file) in GENERATORS else Path(name_or_file).stem
 
 
 def generator_file(name_or_file):
-    """The file of a generator. Raises UserError where there is no such generator, or its weights are missing."""
+    """The file of a generator. Raises UserError if there is no such generator, or if its weights are missing."""
     weights = GENERATORS.get(str(name_or_file))
     file = weights.file if weights else Path(name_or_file)
     if not file.is_file():
@@ -47,8 +46,6 @@ def generator_file(name_or_file):
 
 def _missing(name_or_file, weights):
     if weights is None:
-        return (
-            f"{name_or_file!r} is neither a file nor a generator; the generators are {', '.join(GENERATORS)}"
-        )
+        return f"{name_or_file!r} is neither a file nor a generator; the generators are {', '.join(GENERATORS)}"
     fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else "restore it with `git checkout models/pretrained`"
     return f"the weights of {name_or_file} are not in {weights.file}: {fetch}"

@@ -1,14 +1,14 @@
-"""Models of the library open_clip: SigLIP, MobileCLIP, EVA and the rest. An extra, requirements-open-clip.txt.
+"""Models of the library open_clip: SigLIP, MobileCLIP, EVA and others. Needs requirements-open-clip.txt.
 
-    open_clip:MODEL/TAG        weights that were released, as open_clip lists them
-    open_clip:MODEL/FILE       weights in a file, which were trained on images as MODEL's released ones were
-    open_clip:MODEL/TAG=FILE   the same, where the released ones differ in that
-    open_clip:FOLDER           what `hf download REPOSITORY --local-dir FOLDER` leaves
+    open_clip:MODEL/TAG        released weights, as open_clip lists them
+    open_clip:MODEL/FILE       weights in a file, for images that are prepared as for MODEL's released weights
+    open_clip:MODEL/TAG=FILE   the same, if the released weights differ in how images are prepared: as for TAG
+    open_clip:FOLDER           the result of `hf download REPOSITORY --local-dir FOLDER`
 
 Released weights are taken from Hugging Face's cache, or else downloaded into it. A model whose tokenizer is not CLIP's
-(SigLIP's are not) needs tokenizer.json and tokenizer_config.json too: they are looked for beside a file, in a folder,
-and in the cache. open_clip itself would read them through `transformers`, which is ten times as large, and which since
-version 5 builds some tokenizers anew from their vocabulary; here `tokenizers` reads them as they were released.
+(such as SigLIP) also needs tokenizer.json and tokenizer_config.json, which are looked for beside a file, in a folder,
+and in the cache. open_clip itself would read them with `transformers`, which is ten times as large and since version 5
+rebuilds some tokenizers from their vocabulary; here, `tokenizers` reads them as they were released.
 """
 
 import difflib
@@ -24,19 +24,19 @@ from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer, get_clean_fn
 from tokenizers import Tokenizer
 
-from models.clip_encoder import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
+from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
 from models.errors import UserError
 
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
-SETTINGS = "open_clip_config.json"  # of a folder: the network and the preparation of its images
-PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # of images, in open_clip's lists
+SETTINGS = "open_clip_config.json"  # in a folder: the network's settings, and how its images are prepared
+PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # how images are prepared, in open_clip's lists
 
 
 def load_open_clip(name):
     """What follows "open_clip:" -> (model, `Interface`) of a `CLIPEncoder`, on the CPU.
 
-    Raises UserError, in one line, for an unknown model or tag, for weights and tokenizers that are neither there nor to
-    be had, and for files that hold something else.
+    Raises UserError for an unknown model or tag, for weights and tokenizers that are missing and cannot be downloaded,
+    and for files that hold something else.
     """
     if Path(name).is_dir():
         source = folder = Path(name)
@@ -50,7 +50,7 @@ def load_open_clip(name):
     images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
     height, width = images.size if isinstance(images.size, (tuple, list)) else (images.size, images.size)
     if height != width:
-        raise UserError(f"{OPEN_CLIP}{name} sees images of {height} x {width} pixels: choose one that sees squares")
+        raise UserError(f"{OPEN_CLIP}{name} sees images of {height} x {width} pixels: choose a model for square images")
     return model, Interface(
         network["embed_dim"], tokenize, length, height, padding, images.mean, images.std,
         "bilinear" if images.interpolation == "bilinear" else "bicubic", images.resize_mode,
@@ -59,7 +59,7 @@ def load_open_clip(name):
 
 
 def _named(name):
-    """ "MODEL/.." -> (settings of the network, file of its weights, what `open_clip.create_model` makes it from)."""
+    """ "MODEL/.." -> (settings of the network, file of its weights, arguments of `open_clip.create_model`)."""
     model, tag, file = _parse(name)
     network = open_clip.get_model_config(model)
     _check_text(network["text_cfg"])
@@ -75,12 +75,13 @@ def _named(name):
 
 
 def _parse(name):
-    """ "MODEL/.." -> (a model that open_clip knows, a tag of its or None, a file that is there or None)."""
+    """ "MODEL/.." -> (a model that open_clip knows, one of its tags or None, an existing file or None)."""
     model, _, weights = name.partition("/")
     models = open_clip.list_models()
     if model not in models:
         near = difflib.get_close_matches(model, models, 4, 0.3)
-        raise UserError(f"open_clip has no model {model!r} (near it: {', '.join(near)}) and {name!r} is no folder")
+        raise UserError(f"open_clip has no model {model!r} (similar ones: {', '.join(near)}), and {name!r} is not a "
+                        "folder")
     tag, equals, path = weights.partition("=")
     if equals and open_clip.is_pretrained_cfg(model, tag):
         if not Path(path).is_file():
@@ -100,7 +101,7 @@ def _network_of(folder):
     network = _read_json(file).get("model_cfg")
     parts = {"embed_dim": int, "vision_cfg": dict, "text_cfg": dict}
     if not isinstance(network, dict) or not all(isinstance(network.get(part), kind) for part, kind in parts.items()):
-        raise UserError(f"{file} has no model_cfg with {', '.join(parts)}: it is none of open_clip's")
+        raise UserError(f"{file} has no model_cfg with {', '.join(parts)}: it is not a file of open_clip's")
     _check_text(network["text_cfg"])
     if not any(file.suffix in (".safetensors", ".bin", ".pth") for file in folder.iterdir()):
         raise UserError(f"{folder} has no weights (.safetensors, .bin or .pth): put them there")
@@ -108,39 +109,40 @@ def _network_of(folder):
 
 
 def _usual_preparation(model):
-    """How the released weights of a model want their images, where they agree; CLIP's way where none was released."""
+    """How images are prepared for the released weights of a model, if these agree; for CLIP, if none were released."""
     tags = open_clip.list_pretrained_tags_by_model(model)
     released = [open_clip.get_pretrained_cfg(model, tag) for tag in tags]
     if len({tuple(one[key] for key in PREPARATION) for one in released}) > 1:
-        raise UserError(f"the released weights of {model} want their images prepared in different ways: say which yours"
-                        f" are like, {OPEN_CLIP}{model}/TAG=FILE, where TAG is one of {', '.join(tags)}")
+        raise UserError(f"the released weights of {model} differ in how images are prepared: say which ones yours are "
+                        f"like, by {OPEN_CLIP}{model}/TAG=FILE, where TAG is one of {', '.join(tags)}")
     return released[0] if released else {}
 
 
 def _model(source, model_name, **options):
-    """A model of open_clip's with the weights that are in `source`."""
+    """A model of open_clip's with the weights in `source`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of odd files before it fails on them
+            warnings.simplefilter("ignore")  # torch warns about odd files before it fails on them
             model = open_clip.create_model(model_name, require_pretrained=True, weights_only=True, **options)
     except MemoryError:
         raise
     except Exception as error:  # a damaged file fails in any way: unpickling, a missing key, a wrong shape
         raise UserError(f"{source} holds no weights of {model_name} that can be read ({reason(error)}): give those of "
                         "this model") from None
-    for encode in ("encode_text", "encode_image"):  # CoCa's features are of unit length unless told
+    for encode in ("encode_text", "encode_image"):  # CoCa normalises its features by default
         setattr(model, encode, partial(getattr(model, encode), normalize=False))
     return model
 
 
 def _check_text(text):
-    """Refuse the few models whose text network is one of the package `transformers`, with settings of its own there."""
+    """Refuse the few models whose text network comes from the package `transformers`."""
     if text.get("hf_model_name") or text.get("tokenizer_mode"):
-        raise UserError("this model reads text with the package transformers, which is not used here: choose another")
+        raise UserError("this model reads text with the package transformers, which is not used here: choose another "
+                        "model")
 
 
 def _tokenizer(text, folder):
-    """A model's text settings, and the folder of its weights -> (sentence -> token ids, the id that fills up)."""
+    """A model's text settings and the folder of its weights -> (sentence -> token ids, id for padding)."""
     settings = text.get("tokenizer_kwargs", {})
     if not text.get("hf_tokenizer_name"):
         bpe = SimpleTokenizer(**settings)
@@ -152,22 +154,23 @@ def _tokenizer(text, folder):
         tokenizer.no_padding()
         padding = _id(tokenizer, special["pad_token"])
         separator = _id(tokenizer, special["sep_token"]) if settings.get("strip_sep_token") else None
-    except Exception as error:  # `tokenizers` raises nothing narrower
-        raise UserError(f"{file} or {TOKENIZER_SETTINGS} is no tokenizer's ({reason(error)}): get it again") from None
+    except Exception as error:  # `tokenizers` raises plain Exceptions
+        raise UserError(f"{file} or {TOKENIZER_SETTINGS} is not a tokenizer's ({reason(error)}): download it "
+                        "again") from None
     clean = get_clean_fn(settings.get("clean", "whitespace"))
     return lambda sentence: [0 if id == separator else id for id in tokenizer.encode(clean(sentence)).ids], padding
 
 
 def _id(tokenizer, token):
-    """The id of a special token, which the settings write as a string or as a dict."""
+    """The id of a special token, which the settings give as a string or as a dict."""
     found = tokenizer.token_to_id(token["content"] if isinstance(token, dict) else token)
     if found is None:
-        raise ValueError(f"{token} is none of its tokens")
+        raise ValueError(f"{token} is not one of its tokens")
     return found
 
 
 def _tokenizer_files(repository, folder):
-    """The file of a tokenizer, and its settings: from the folder if they lie there, else from Hugging Face."""
+    """The file of a tokenizer, and its settings: from the folder if they are there, else from Hugging Face."""
     names = (TOKENIZER, TOKENIZER_SETTINGS)
     files = [folder / name for name in names]
     if not all(file.is_file() for file in files):
@@ -177,7 +180,7 @@ def _tokenizer_files(repository, folder):
 
 
 def _released_weights(name, place):
-    """The file of released weights; place: "organisation/repository/" and, where it has another name, the file."""
+    """The file of released weights. place: "organisation/repository/", followed by the file if it has another name."""
     repository, _, file = place.rpartition("/")
     files = [str(Path(file).with_suffix(".safetensors")), file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
     return _from_hub(f"the weights of {name}", repository, files, f"give the folder, {OPEN_CLIP}FOLDER")
@@ -186,7 +189,7 @@ def _released_weights(name, place):
 def _from_hub(what, repository, names, advice):
     """The first of these files that a repository has, from Hugging Face's cache or downloaded into it.
 
-    Asks for a file's size first, which fails at once where `hf_hub_download` alone would try for a minute.
+    Asks for a file's size first, which fails at once where `hf_hub_download` would retry for a minute.
     """
     for name in names:
         cached = try_to_load_from_cache(repository, name)
@@ -199,7 +202,7 @@ def _from_hub(what, repository, names, advice):
             return Path(hf_hub_download(repository, name))
         except RemoteEntryNotFoundError:
             continue
-        except Exception as error:  # no network, no permission, a full disk: each library below has errors of its own
+        except Exception as error:  # no network, no permission, a full disk: each of the libraries has its own errors
             why = reason(error)
             break
     raise UserError(f"{what}, {' or '.join(names)} of {repository}, cannot be found in {constants.HF_HUB_CACHE} nor "
@@ -211,9 +214,9 @@ def _read_json(file):
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file} is missing: get the whole folder") from None
+        raise UserError(f"{file} is missing: download the whole folder") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not valid JSON ({reason(error)})") from None
     if not isinstance(content, dict):
-        raise UserError(f"{file} holds no settings")
+        raise UserError(f"{file} does not hold settings: download it again")
     return content

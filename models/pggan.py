@@ -1,4 +1,4 @@
-"""ProgGAN generator, laid out as the genforce checkpoints are.
+"""ProgGAN generator, in the layout of the genforce checkpoints.
 
 "Progressive Growing of GANs" (Karras et al., 2018), fully grown: z -> 4x4 -> ... -> image. State dicts have the keys
 and shapes of the published genforce files.
@@ -19,12 +19,12 @@ LEAKY_SLOPE = 0.2
 
 
 def pixel_norm(x):
-    """Unit mean square over the channels at every pixel (Karras et al. 2018, section 4.2)."""
+    """Scales each pixel to unit mean square over its channels (Karras et al. 2018, section 4.2)."""
     return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 class Conv(nn.Module):
-    """Convolution with an equalised learning rate, on pixel-normalised input, and a leaky ReLU; slope 1 is none."""
+    """Pixel norm, a convolution with an equalised learning rate, and a leaky ReLU (with slope 1: no activation)."""
 
     def __init__(self, in_channels, out_channels, kernel_size, padding, gain, slope=LEAKY_SLOPE):
         super().__init__()
@@ -62,7 +62,7 @@ class ProgGAN(nn.Module):
         self.register_buffer("lod", torch.zeros(()))
         before = z_dim
         for i, after in enumerate(channels):
-            # The first layer sees z as a single pixel, and padding by 3 makes it 4 x 4.
+            # The first layer sees z as a single pixel, which padding by 3 turns into 4 x 4.
             first = (4, 3) if i == 0 else (3, 1)
             self.add_module(f"layer{2 * i}", Conv(before, after, *first, gain=math.sqrt(2)))
             self.add_module(f"layer{2 * i + 1}", Conv(after, after, 3, 1, gain=math.sqrt(2)))
@@ -75,21 +75,21 @@ class ProgGAN(nn.Module):
 
     @staticmethod
     def settings(shapes):
-        """The constructor's arguments, read off a state dict's shapes {key: shape}."""
+        """The constructor's arguments, read from the shapes {key: shape} of a state dict."""
         blocks = sum(key.startswith("output") and key.endswith(".weight") for key in shapes)
         return shapes["layer0.weight"][1], [shapes[f"layer{2 * i}.weight"][0] for i in range(blocks)]
 
     @property
     def image_sizes(self):
-        """Grown, it makes the whole image only."""
+        """Only one: fully grown, it has no smaller images."""
         return [self.resolution]
 
     def from_z(self, z, psi=1.0, resolution=None):
-        """As `forward`; there is no W to truncate towards, so psi is 1."""
+        """As `forward`; without W there is no truncation, so psi is 1."""
         return self(z, resolution)
 
     def forward(self, z, resolution=None):
-        """A smaller `resolution` gives the image that the network gave before it grew beyond."""
+        """A smaller `resolution` gives the image of the network as it was before it grew beyond that size."""
         x = z[:, :, None, None]
         last = self.num_blocks - 1 if resolution is None else resolution.bit_length() - 3
         for i in range(last + 1):

@@ -1,4 +1,4 @@
-"""The families of generators and what each has; the generators that go by a name, and where their weights lie."""
+"""The families of generators and what each has; the generators with a name, and where their weights are."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,9 +15,9 @@ class Family:
 
         family          this entry
         z_dim, resolution
-        num_layers, w_dim, mapping, w_plus, styles      where it has W, W+ and S
-        image_sizes     the sides at which its synthesis can stop, smallest first
-        recognises(keys), settings(shapes)              of a state dict, to build it from
+        num_layers, w_dim, mapping, w_plus, styles      if it has W, W+ and S
+        image_sizes     the sizes at which its synthesis can stop, smallest first
+        recognises(keys), settings(shapes)              of a state dict, to build a network from it
     """
 
     name: str
@@ -30,7 +30,7 @@ class Family:
         return getattr(import_module(self.module), self.name)
 
     def check(self, gan, space, truncation):
-        """Raise UserError where this family has no such space or truncation. gan: what the user calls the generator."""
+        """Raise UserError if this family has no such space or truncation. gan: what the user calls the generator."""
         if space not in self.spaces:
             raise UserError(f"{gan} is a {self.name}, which has no space {space}: use --stylegan-space="
                             f"{' or '.join(self.spaces)}")
@@ -51,7 +51,7 @@ FAMILIES = {
 class Weights:
     file: Path
     family: str
-    resolution: int  # pixels a side
+    resolution: int  # pixels per side
     fetched_by: str | None = None  # the command; None: part of the repository
 
     @classmethod
@@ -76,7 +76,7 @@ GENERATORS = {
     "pggan_car256": Weights.genforce("pggan_car256", "ProgGAN", 256),
 }
 
-# CLIPs besides those that the package `clip` knows by name.
+# CLIPs with a name besides those of the package `clip`.
 CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
 
 

@@ -1,8 +1,8 @@
-"""StyleGAN2 generator, laid out as the genforce checkpoints are.
+"""StyleGAN2 generator, in the layout of the genforce checkpoints.
 
 The networks of "Analyzing and Improving the Image Quality of StyleGAN" (Karras et al., 2020): a mapping network
 z -> w, truncation towards the mean w, and a synthesis network with skip connections. State dicts have the keys and
-shapes of the published genforce files. Noise is read from the checkpoint's buffers and never drawn, so an image is a
+shapes of the published genforce files. Noise is read from the checkpoint's buffers, never drawn, so an image is a
 function of its latent code alone.
 """
 
@@ -19,7 +19,7 @@ from models.registry import FAMILIES
 
 LEAKY_SLOPE = 0.2
 ACTIVATION_GAIN = math.sqrt(2)  # keeps the variance through a leaky ReLU
-MAPPING_LR_MULTIPLIER = 0.01  # stored mapping weights are 1 / this as large as the ones applied
+MAPPING_LR_MULTIPLIER = 0.01  # mapping weights are stored divided by this
 
 
 def blur_kernel():
@@ -79,11 +79,11 @@ class Truncation(nn.Module):
 class ModulatedConv(nn.Module):
     """Convolution whose input channels are scaled by a style (Karras et al. 2020, section 2.2).
 
-    Scaling activations before, and demodulating after, is the same as a weight for each sample and needs no grouped
-    convolution: one shared weight serves the batch.
+    Scaling the activations before and demodulating after is equivalent to a separate weight for each sample, but needs
+    no grouped convolution: the whole batch shares one weight.
     """
 
-    conv_clamp = None  # bound of what subclasses give, where the network was trained with one
+    conv_clamp = None  # bound of a subclass's output, if the network was trained with one
 
     def __init__(self, in_channels, out_channels, w_dim, kernel_size, demodulate):
         super().__init__()
@@ -125,7 +125,7 @@ class StyledLayer(ModulatedConv):
         return ops.bias_act(x, self.bias, noise, LEAKY_SLOPE, ACTIVATION_GAIN, self.conv_clamp)
 
     def forward_frozen(self, x, style):
-        """What `forward` gives, by `frozen_layers`. The activation's gain goes through it into the constants."""
+        """The same as `forward`, by `frozen_layers`. The gain of the activation is moved into the constants."""
         convolution, squares = self._prepared.of(self.weight, self.prepare)
         demodulation = torch.rsqrt(F.linear(style.square(), squares) + 1e-8) * ACTIVATION_GAIN
         noise, bias = self.noise[0, 0] * (self.noise_strength * ACTIVATION_GAIN), self.bias * ACTIVATION_GAIN
@@ -133,13 +133,13 @@ class StyledLayer(ModulatedConv):
         return frozen_layers.StyledLayer.apply(x, style, demodulation, *constants)
 
     def prepare(self, weight):
-        """The convolution with a weight, and the sums of its squares (out, in)."""
+        """The convolution with a weight, and the sums of the squares of the weight (out, in)."""
         weight = weight * self.weight_gain
         convolution = frozen_layers.convolution(weight, self.noise.shape[-1], self.low_pass())
         return convolution, weight.square().sum(dim=(2, 3))
 
     def low_pass(self):
-        """The kernel of the filter behind an upsampling; None without one."""
+        """The kernel of the filter after upsampling; None if the layer does not upsample."""
         return None
 
 
@@ -152,7 +152,7 @@ class UpsamplingLayer(StyledLayer):
         self.filter.register_buffer("kernel", blur_kernel())
 
     def convolve(self, x, weight):
-        # The published weights are correlations; a transposed convolution would mirror them.
+        # The published weights are for correlation; a transposed convolution would mirror them.
         x = F.conv_transpose2d(x, weight.flip(2, 3).transpose(0, 1), stride=2)
         return ops.upfirdn2d(x, self.filter.kernel[0, 0], padding=(1, 1, 1, 1))
 
@@ -167,7 +167,7 @@ class ToRGB(ModulatedConv):
         super().__init__(in_channels, 3, w_dim, kernel_size=1, demodulate=False)
 
     def forward(self, x, style):
-        # With three channels out, a weight for each sample is the smaller thing to scale.
+        # With three output channels, the weight is smaller than the activations, so it is scaled for each sample.
         weight = self.weight[:, :, 0, 0] * self.weight_gain * style[:, None]
         return self.clamp(torch.baddbmm(self.bias[:, None], weight, x.flatten(2)).unflatten(2, x.shape[2:]))
 
@@ -202,15 +202,15 @@ class Synthesis(nn.Module):
         return {name: layer.style(w_plus[:, index]) for name, layer, index in self.layers_in_order()}
 
     def style_widths(self):
-        """How long each style vector is, {layer's name: channels}: of the convolutions, and of the RGB layers."""
+        """The lengths of the style vectors, {layer's name: channels}: of the convolutions, and of the RGB layers."""
         widths = {name: layer.weight.shape[1] for name, layer, _ in self.layers_in_order()}
         rgb_layers = {name: width for name, width in widths.items() if name.startswith("output")}
         return {name: width for name, width in widths.items() if name not in rgb_layers}, rgb_layers
 
     def forward(self, styles, resolution=None):
-        """Styles as `styles` gives them -> images (B, 3, R, R), nominally in [-1, 1].
+        """Styles as returned by `styles` -> images (B, 3, R, R), nominally in [-1, 1].
 
-        A smaller `resolution` stops there, and gives the image that the skip connections have summed so far.
+        With a smaller `resolution` it stops there and returns the image that the skip connections have summed so far.
         """
         batch = styles["layer0"].shape[0]
         x = self.early_layer.const.expand(batch, -1, -1, -1)
@@ -235,7 +235,7 @@ class StyleGAN2(nn.Module):
     def __init__(self, mapping_widths, channels, conv_clamp=None):
         """mapping_widths: [z_dim, ..., w_dim]; channels: feature maps at 4, 8, .. pixels, up to the resolution.
 
-        conv_clamp: activations and images are kept within +-conv_clamp, as in networks trained in half precision.
+        conv_clamp: activations and images are clamped to +-conv_clamp, as in networks trained in half precision.
         """
         super().__init__()
         self.z_dim, self.w_dim = mapping_widths[0], mapping_widths[-1]
@@ -255,7 +255,7 @@ class StyleGAN2(nn.Module):
 
     @staticmethod
     def settings(shapes):
-        """The constructor's arguments, read off a state dict's shapes {key: shape}."""
+        """The constructor's arguments, read from the shapes {key: shape} of a state dict."""
         depth = sum(key.startswith("mapping.dense") and key.endswith(".weight") for key in shapes)
         widths = [shapes["mapping.dense0.weight"][1]] + [shapes[f"mapping.dense{i}.weight"][0] for i in range(depth)]
         blocks = sum(key.startswith("synthesis.output") and key.endswith("style.bias") for key in shapes)
@@ -263,7 +263,7 @@ class StyleGAN2(nn.Module):
 
     @property
     def image_sizes(self):
-        """Pixels per side of the images that the skip connections sum, the last of which is the whole image."""
+        """Pixels per side of the images that the skip connections sum; the last one is the final image."""
         return [4 << i for i in range(self.synthesis.num_blocks)]
 
     def w_plus(self, w, psi=1.0):

@@ -13,7 +13,7 @@ esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 train_paths() {
-  dipoles=$(grep -c '\["' "lib/corpora/$corpus.json") # a batch has every path once
+  dipoles=$(grep -c '\["' "lib/corpora/$corpus.json") # so that a batch has every path once
   # shellcheck disable=SC2086
   "${PYTHON:-python}" train.py --gan="$gan" $space_flags --truncation=$truncation --corpus="$corpus" $loss_flags \
     --num-latent-support-dipoles=64 --lss-beta=0.5 --css-beta=0.5 --min-shift-magnitude=0.1 --max-shift-magnitude=0.2 \

@@ -42,7 +42,7 @@ PUBLISHED_COMMAND = (
 # experiment: its flags, its directory's name, the dimension of its paths, its generator
 EXPERIMENTS = {
     "Z": (
-        "--max-iter=7 --log-freq=3 --ckp-freq=4",
+        "--loss=cossim --max-iter=7 --log-freq=3 --ckp-freq=4",
         "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces",
         32,
         "stylegan2_tiny",
@@ -55,19 +55,19 @@ EXPERIMENTS = {
         "stylegan2_tiny",
     ),
     "W+": (
-        "--stylegan-space=W+ --stylegan-layer=5 --linear --max-iter=2",
+        "--stylegan-space=W+ --stylegan-layer=5 --linear --loss=cossim --max-iter=2",
         "ContraCLIP_stylegan2_tiny-W+5-K2-D4-eps0.25_0.45-linear_beta-0.5-cossim-faces",
         192,
         "stylegan2_tiny",
     ),
     "S": (
-        "--stylegan-space=S --stylegan-layer=6 --max-iter=2",
+        "--stylegan-space=S --stylegan-layer=6 --loss=cossim --max-iter=2",
         "ContraCLIP_stylegan2_tiny-S6-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces",
         208,
         "stylegan2_tiny",
     ),
     "ProgGAN": (
-        "--styleclip --max-iter=2",
+        "--styleclip --loss=cossim --max-iter=2",
         "ContraCLIP_pggan_tiny-Z-K2-D4-eps0.25_0.45-styleclip_beta-0.5-cossim-faces",
         32,
         "pggan_tiny",
@@ -399,14 +399,16 @@ def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, 
             torch.testing.assert_close(paths[0, 1:2], start)
 
 
-@pytest.mark.parametrize("gan, run", [("stylegan2_portraits64", "run_command"), ("pggan_portraits64", "run_warm")])
-def test_embedded_portraits_from_training_to_walk(gan, run, request, tmp_path):
+@pytest.mark.parametrize(
+    "gan, loss, run", [("stylegan2_portraits64", "paired", "run_command"), ("pggan_portraits64", "cossim", "run_warm")]
+)
+def test_embedded_portraits_from_training_to_walk(gan, loss, run, request, tmp_path):
     """Once with each command as users start it, imports and all."""
     run = request.getfixturevalue(run)
     missing = [file for file in (GENERATORS[gan].file, CLIP_FILES["clip_portraits64"]) if not file.is_file()]
     if missing:
         pytest.skip(f"not there yet: {', '.join(map(str, missing))}")
-    flags = ["--corpus=attributes", "--batch-size=2", "--max-iter=2", "--no-cuda"]
+    flags = ["--corpus=attributes", f"--loss={loss}", "--batch-size=2", "--max-iter=2", "--no-cuda"]
     done(run("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
     done(run("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
     (experiment,) = (tmp_path / "experiments" / "complete").iterdir()

@@ -64,7 +64,7 @@ def train_arguments(data, tiny_clip_file, corpus):
     def build(**changed):
         flags = {
             "gan": data / "stylegan2_tiny.pth", "clip_model": tiny_clip_file, "corpus": corpus, "batch_size": 2,
-            "max_iter": 2, "num_latent_support_dipoles": 4,
+            "max_iter": 2, "num_latent_support_dipoles": 4, "loss": "cossim",
         } | changed  # fmt: skip
         return ["--no-cuda", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items())]
 
@@ -113,7 +113,7 @@ REQUIRED = {
     "sample_gan.py": ["--gan=g"],
     "traverse_latent_space.py": ["--exp=e", "--pool=p"],
 }
-MAY_BE_ZERO = {"--stylegan-layer", "--seed"}
+MAY_BE_ZERO = {"--stylegan-layer", "--seed", "--max-iter"}
 OUT_OF_RANGE = [
     ("train.py", "--beta=0.24"), ("train.py", "--beta=1"), ("train.py", "--css-beta=1.5"), ("train.py", "--lss-beta=1"),
     ("train.py", "--truncation=1.1"), ("train.py", "--max-iter=1.5"), ("train.py", "--seed=99999999999999999999"),
@@ -154,6 +154,10 @@ def test_parser_names_the_flags_that_are_required(script, run_command, tmp_path)
     "script, arguments, named",
     [
         ("train.py", "--min-shift-magnitude=0.5 --max-shift-magnitude=0.4", "--min-shift-magnitude 0.5"),
+        ("train.py", "--css-beta=0.7", "--css-beta"),
+        ("train.py", "--loss=paired --temperature=0.1", "--temperature"),
+        ("train.py", "--loss=paired --linear", "--linear"),
+        ("train.py", "--num-latent-support-dipoles=8", "--path=sets"),
         ("train.py", "--stylegan-layer=3", "--stylegan-space=W+"),
         ("train.py", "--stylegan-layer=3 --stylegan-space=W", "--stylegan-space=W+"),
         ("train.py", "--exp-id=a/b", "'a/b'"),
@@ -450,7 +454,7 @@ def test_corpus_that_was_edited_since_is_refused_by_its_new_sentence(refused, wo
 
 def test_walk_without_a_pool_is_refused(walk_refused, workplace):
     assert "no-such-pool" in walk_refused(pool="no-such-pool")
-    assert "is no pool" in walk_refused(pool="experiments")
+    assert "is not a pool" in walk_refused(pool="experiments")
     (workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / "empty").mkdir()
     assert "empty" in walk_refused(pool="empty")
 

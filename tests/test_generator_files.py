@@ -17,7 +17,7 @@ def commands(clip, gan):
     return {
         "sample_gan.py": [f"--gan={gan}", "--num-samples=1", "--no-cuda"],
         "train.py": [f"--gan={gan}", "--stylegan-space=W", "--corpus=expressions3", f"--clip-model={clip}",
-                     "--batch-size=2", "--max-iter=1", "--num-latent-support-dipoles=4", "--no-cuda"],
+                     "--batch-size=2", "--max-iter=1", "--num-latent-support-dipoles=4", "--loss=cossim", "--no-cuda"],
         "traverse_latent_space.py": [f"--exp={EXPERIMENT}", "--pool=faces-1", "--shift-steps=1", "--no-cuda"],
     }  # fmt: skip
 

@@ -128,7 +128,7 @@ def test_limited_synthesis_gives_the_skip_image(name, layer, tiny_stylegan2, z):
 def test_synthesis_is_limited_to_what_the_generator_has(resolution, tiny_stylegan2, tiny_pggan):
     with pytest.raises(UserError, match=f"--synthesis-resolution is {resolution}, .* 4, 8, 16, 32, 64"):
         limit_resolution(latent_space(tiny_stylegan2, "W"), resolution)
-    with pytest.raises(UserError, match="goes with StyleGAN2"):
+    with pytest.raises(UserError, match="needs a StyleGAN2"):
         limit_resolution(latent_space(tiny_pggan), 32)
 
 

@@ -82,6 +82,6 @@ def test_another_method_resumes_bit_for_bit(workplace, data, monkeypatch):
     assert torch.equal(ends[0]["DIRECTIONS"], ends[1]["DIRECTIONS"])
 
 
-def test_a_flag_that_the_method_has_no_use_for_is_refused(workplace, data):
-    with pytest.raises(UserError, match="--css-beta has no use with --method=pull"):
+def test_a_flag_that_the_method_does_not_use_is_refused(workplace, data):
+    with pytest.raises(UserError, match="--css-beta is not used by --method=pull"):
         train.main(arguments(data, "--css-beta=0.5"))

@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from models.clip_encoder import OPEN_CLIP, load_clip
+from models.clip_encoder import load_clip
+from models.clip_interface import OPEN_CLIP
 from models.errors import UserError
 
 open_clip = pytest.importorskip("open_clip")
@@ -405,7 +406,8 @@ def test_training_with_siglip(run_warm, folders, tmp_path):
     clip_model = f"{OPEN_CLIP}{folders('SigLIP')}"
     process = run_warm(
         "train.py", "--gan=stylegan2_portraits64", "--corpus=corpus.txt", "--stylegan-space=W", "--max-iter=2",
-        "--batch-size=2", "--num-latent-support-dipoles=2", "--no-cuda", f"--clip-model={clip_model}", cwd=tmp_path,
+        "--batch-size=2", "--loss=cossim", "--num-latent-support-dipoles=2", "--no-cuda", f"--clip-model={clip_model}",
+        cwd=tmp_path,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     (experiment,) = (tmp_path / "experiments" / "complete").iterdir()

@@ -436,7 +436,7 @@ def test_kernels_serve_on_a_gpu_and_twins_everywhere_else(monkeypatch, capsys):
     monkeypatch.setattr(build, "kernels", lambda: (None, "no tools"))
     monkeypatch.setattr(ops, "_told", False)
     assert [ops._kernels(OnGPU()) for _ in range(3)] == [None] * 3
-    assert capsys.readouterr().err == "the CUDA kernels are not used, and plain PyTorch serves: no tools\n"
+    assert capsys.readouterr().err == "the CUDA kernels are not used, but plain PyTorch: no tools\n"
 
 
 def test_set_ops(monkeypatch):

@@ -163,6 +163,7 @@ import torch
 from lib.files import save_tensors
 from lib.latent_space import ZSpace
 from lib.paths.support_sets import LatentSupportSets
+from lib.settings import WalkSettings
 from lib.walking.traversal import traverse
 
 
@@ -183,8 +184,8 @@ def walk(codes, steps):
     sources = [Path(f"{codes}_{i}") for i in range(codes)]
     for i, source in enumerate(sources):
         save_tensors(torch.full((1, 4), float(i)), source / "latent_code_z.pt")
-    settings = {"shift_steps": steps, "shift_leap": 1, "eps": 0.1, "img_size": None, "img_quality": 50, "strip": True,
-                "strip_number": 3, "strip_height": 16, "gif": True, "gif_height": 32, "gif_fps": 20}
+    settings = WalkSettings(shift_steps=steps, eps=0.1, img_quality=50, strip=True, strip_number=3, strip_height=16,
+                            gif=True, gif_height=32, gif_fps=20)
     list(traverse(ZSpace(Waves()), paths, sources, Path(f"{codes}_{steps}"), settings, workers=0))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 

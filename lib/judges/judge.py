@@ -21,6 +21,7 @@ class Judge(ABC):
     names, units        of the numbers, one each: lists of N strings
     fingerprint         a hash of all that the numbers depend on besides the images, for caches
     scaled              whether 1 already is the width of what a number can be; else ranges are to be measured
+    ranges              each number's (low, high), where its authors state one for WarpedGANSpace's tables; else None
     note                what must be said wherever its figures are shown; empty where nothing must
     identity            an `Identity`, or None
     """
@@ -29,6 +30,7 @@ class Judge(ABC):
     units: list[str]
     fingerprint: str
     scaled = False
+    ranges = None
     note = ""
     identity = None
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import nn
 
 from models.errors import UserError
@@ -68,9 +67,11 @@ def load_lpips(name="alex", device="cpu"):
     Raises UserError, which says where to get them, where torchvision's weights are not on this machine.
     """
     backbone = BACKBONES[name]
+    state = load_tensors(_backbone_file(backbone))
+    import torchvision  # here: it takes seconds, and few machines have the weights
+
     with torch.device("meta"):  # neither room nor random numbers for what is loaded, or left out
         layers = getattr(torchvision.models, backbone.build)(weights=None).features
-    state = load_tensors(_backbone_file(backbone))
     prefix = "features."
     layers.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, assign=True)
     linear = load_tensors(backbone.linear)

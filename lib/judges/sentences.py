@@ -4,7 +4,6 @@ Its number for a dipole (A, B) is cos(image, A) - cos(image, B): zero-shot class
 would hide all but the border. It should not be the CLIP that trained the paths: that one sees what it asked for.
 """
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -18,7 +17,8 @@ import torch.nn.functional as F
 from lib.dipoles import encode_dipoles, load_corpus
 from lib.files import read_json
 from lib.judges.judge import Judge
-from models.clip_encoder import OPEN_CLIP, load_clip
+from models.clip_encoder import load_clip
+from models.clip_interface import OPEN_CLIP
 from models.errors import UserError
 from models.files import sha256
 from models.registry import CLIP_FILES
@@ -44,12 +44,8 @@ class SentencesJudge(Judge):
 
     @cached_property
     def fingerprint(self):
-        seen = dataclasses.replace(self.encoder.interface, tokenize=None)  # a function, which has no name for long
-        digest = hashlib.sha256(json.dumps([self.dipoles, dataclasses.asdict(seen)]).encode())
-        for key, tensor in self.encoder.model.state_dict().items():
-            digest.update(key.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().data)
-        return f"clip-{digest.hexdigest()}"
+        asked = json.dumps([self.dipoles, self.encoder.fingerprint])
+        return f"clip-{hashlib.sha256(asked.encode()).hexdigest()}"
 
     @torch.no_grad()
     def __call__(self, images):

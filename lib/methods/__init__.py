@@ -1,6 +1,6 @@
-"""The methods that learn or find paths: a file each in this room, and an entry each here.
+"""The methods that learn or find paths: each is a file of this package and an entry here.
 
-The files name what they need of torch inside their functions, so that a command can list all flags at once.
+The files import torch inside their functions only, so that a command can list all flags quickly.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ METHODS = {
 
 
 def find_method(name):
-    """The class of a method, a `lib.methods.method.Method`, by its name in METHODS."""
+    """The class of a method, a subclass of `lib.methods.method.Method`, by its name in METHODS."""
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
 

@@ -8,7 +8,6 @@ into W+; the contrast tells the move of each view from the ways to the source in
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lib.arguments import number, positive_int
 from lib.methods.text_edits import (
@@ -39,9 +38,7 @@ class CFCLIPSettings(MapperSettings):
 
 class CFCLIP(TextEdit):
     Settings = CFCLIPSettings
-    DEFAULTS: ClassVar = {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.2}
     spaces = ("W+",)
-    weights = "counterfactual_mappers.pt"
 
     @staticmethod
     def add_arguments(parser):
@@ -57,6 +54,10 @@ class CFCLIP(TextEdit):
                        help="shrink images for CLIP without antialiasing, as torchvision did at the time")
         g.add_argument("--perc-lambda", type=number(float, WEIGHT), metavar="L",
                        help="weight of VGG-19's activations staying the same (default: 0; animals: 0.02)")
+
+    @staticmethod
+    def defaults(given):
+        return {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.2}
 
     @staticmethod
     def check(settings):
@@ -83,6 +84,10 @@ class CFCLIP(TextEdit):
         (text,) = load_clip(PUBLISHED_CLIP).encode_text([checkpoint.description])
         state = {f"mappers.0.{key}": tensor for key, tensor in checkpoint.state.items()} | {"mappers.0.text": text}
         return checkpoint.published("cf-clip", state, "W+")
+
+    @staticmethod
+    def weights_file(settings):
+        return "counterfactual_mappers.pt"
 
     @classmethod
     def build(cls, settings, space, labels, device):

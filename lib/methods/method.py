@@ -1,36 +1,32 @@
-"""What every method is to the rest: the seam between trainer and methods.
+"""The seam between trainer and methods: what the rest of the code knows of a method.
 
-A training run asks, for each iteration i:
+In each iteration i, a training run calls
 
     batch = draw(i)                 a function of (seed, i) alone
-    ends = ends(batch)              [codes, ..] to be looked at, with a graph down to `trained`, or without
-    seen = see(codes, batch)        of each end's codes, in parts, without a graph first and with one later
+    ends = ends(batch)              [codes, ..] to look at, with a graph down to `trained`, or without
+    seen = see(codes, batch)        for each end, in parts: first without a graph and later with one
     loss(seen, ends, batch)         of the whole batch, gathered from all processes
 
-and sends the loss' gradient back part by part to the ends, and from these to `trained` in one go.
+and sends the gradient of the loss back to the ends, part by part, and from there to `trained` in one go.
 """
-
-from typing import ClassVar
 
 from lib.settings import TrainingSettings
 
 
 class Method:
-    """A method with the usual choices: straight lines, from random ones, by Adam. A subclass has at least a name for
-    its experiments, `ends` and `loss`.
+    """A method with the usual choices: straight lines, random at first, trained by Adam. A subclass defines at least
+    `experiment_name`, `ends` and `loss`.
 
-    settings: the `Settings` of the run. space: a `lib.latent_space` one. labels: one for each path, either a pair of
-    sentences, of which the first is where positive shifts lead, or a name such as "direction 7".
+    settings: the `Settings` of the run. space: one of `lib.latent_space`. labels: one for each path, either a pair of
+    sentences, where positive shifts lead to the first one, or a name such as "direction 7".
     trained: the `torch.nn.Module` that is optimised and checkpointed.
-    paths: what a walk asks, a `lib.paths.paths.Paths`.
+    paths: what a walk calls, a `lib.paths.paths.Paths`.
     """
 
-    Settings = TrainingSettings  # with the method's own fields
-    DEFAULTS: ClassVar = {}  # of its flags for a new run, where they are not those of `Settings`
-    unused = ()  # settings of `TrainingSettings` whose flags have no use
+    Settings = TrainingSettings  # or a subclass with the method's own fields
     reads_corpus = False  # whether it learns from --corpus and needs a CLIP
-    weights = "paths.pt"  # the file of its trained paths, below the experiment's models/
-    spaces = ("Z", "W", "W+", "S")  # that it works in
+    spaces = ("Z", "W", "W+", "S")  # that it works in, the default first
+    unused = ()  # settings of `TrainingSettings` whose flags it does not use
 
     def __init__(self, settings, space, labels):
         self.settings, self.space, self.labels = settings, space, labels
@@ -42,17 +38,22 @@ class Method:
         """Add a group of this method's own flags to an `argparse.ArgumentParser`."""
 
     @staticmethod
+    def defaults(given):
+        """{name: value} of a new run's flags, where they differ from those of `Settings`. given: the flags that are."""
+        return {}
+
+    @staticmethod
     def check(settings):
-        """Raise UserError where settings contradict each other."""
+        """Raise UserError if settings contradict each other."""
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
-        """The directory's name. gan, corpus: their short names; corpus is None where the method reads none."""
+        """The directory's name. gan, corpus: their short names; corpus is None if the method does not read one."""
         raise NotImplementedError
 
     @classmethod
     def find_labels(cls, settings):
-        """A label for each path: by default the corpus' dipoles. Raises UserError where there are none."""
+        """A label for each path: by default, the dipoles of the corpus. Raises UserError if there are none."""
         from lib.dipoles import load_corpus
 
         return load_corpus(settings.corpus)
@@ -69,19 +70,29 @@ class Method:
         is something else. Raises UserError where it is this project's and cannot be read."""
         return None
 
+    @staticmethod
+    def batch_size(settings, num_paths):
+        """The batch size of a run that does not say."""
+        return settings.batch_size
+
+    @staticmethod
+    def weights_file(settings):
+        """The file of the trained paths, below the experiment's models/."""
+        return "paths.pt"
+
     # --- a run
 
     @classmethod
     def build(cls, settings, space, labels, device):
-        """The method with all that it needs besides the generator; nothing of it is trained yet."""
+        """The method with everything that it needs besides the generator; `trained` is not made yet."""
         return cls(settings, space, labels)
 
     def facts(self):
-        """{name: value} of the settings' facts that are known once it is built."""
+        """{name: value} of the facts among the settings that are known once it is built."""
         return {}
 
     def begin(self):
-        """Make `trained` for a new run; returns {name: value} of the facts that were measured for it."""
+        """Make `trained` for a new run. Returns {name: value} of the facts that were measured for it."""
         from lib.draws import generator_for
         from lib.paths.lines import Lines
 
@@ -89,13 +100,14 @@ class Method:
         return {}
 
     def restore(self, state, source):
-        """Make `trained` from its state dict as `begin` left it. Raises UserError, naming `source`, where it does not
-        fit."""
+        """Make `trained` from the state dict that it had after `begin`. Raises UserError, naming `source`, if that does
+        not fit."""
         self.trained = self.load_paths(state, self.space, source)
 
     @classmethod
     def load_paths(cls, state, space, source):
-        """The `paths` of a finished run, from the content of its weights' file. Raises UserError, naming `source`."""
+        """The `paths` of a finished run, from the content of its file of weights. Raises UserError, naming `source`, if
+        that does not fit."""
         from lib.paths.lines import Lines
 
         return Lines.from_state(state, space.dim, source).to(space.device)
@@ -103,6 +115,10 @@ class Method:
     @property
     def paths(self):
         return self.trained
+
+    def result(self):
+        """The state dict of the paths that training has come to, as `load_paths` takes it."""
+        return self.trained.state_dict()
 
     # --- an iteration
 
@@ -118,14 +134,14 @@ class Method:
         raise NotImplementedError
 
     def see(self, codes, batch):
-        """Codes of one end -> features, a tensor or a tuple of tensors whose row b depends on row b of the codes.
+        """Codes of one end -> features, a tensor or a tuple of tensors. Row b depends on row b of the codes alone.
 
-        `codes.requires_grad` says whether this end has a graph, where those without are to be seen otherwise.
+        `codes.requires_grad` says whether the end has a graph, for methods that look at those without in another way.
         """
         return self.space.synthesise(codes)
 
     def loss(self, seen, ends, batch):
-        """A scalar. seen: for each end what `see` gave of all its codes; ends: the codes themselves."""
+        """A scalar. seen: for each end, what `see` returned for all of its codes. ends: the codes themselves."""
         raise NotImplementedError
 
     def optimizer(self):
@@ -135,3 +151,6 @@ class Method:
 
     def learning_rate(self, iteration):
         return self.settings.lr
+
+    def updated(self, iteration):
+        """Called when the weights have taken the step of an iteration."""

@@ -1,4 +1,4 @@
-"""Where the text asks an image to go, and how far from it the images went."""
+"""Where the text asks an image to move, and how far from that the images moved."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,15 @@ LOSSES = ("cossim", "contrastive")
 
 
 def image_moves(idea, plain, shifted):
-    """What of the images is compared with the text: features (B, E) x 2 -> (B, E)."""
+    """The part of the image features that is compared with the text: two of (B, E) -> (B, E)."""
     return shifted if idea == "styleclip" else shifted - plain
 
 
 def text_targets(idea, corpus_support_sets, plain, indices, shifts):
-    """Where the text asks item b to go: plain features (B, E), path indices (B,), signed shifts (B,) -> (B, E).
+    """Where the text asks item b to move: plain features (B, E), path indices (B,), signed shifts (B,) -> (B, E).
 
     nonlinear: along the warping of the dipole at the image's own feature, by the signed shift (ContraCLIP, eq. 5);
-    linear: from the image's feature to the difference of the poles; styleclip: the pole itself.
+    linear: from the image's feature to the difference of the poles; styleclip: to the pole itself.
     """
     if idea == "nonlinear":
         return corpus_support_sets(plain, indices) * shifts[:, None]
@@ -30,8 +30,9 @@ def text_targets(idea, corpus_support_sets, plain, indices, shifts):
 def loss(kind, moves, targets, indices, shifts, temperature):
     """The loss of moves (B, E) towards targets (B, E), a scalar.
 
-    cossim: 1 - mean cosine. contrastive: each move is to be told from the others' targets by its cosine, divided by the
-    temperature (ContraCLIP, eq. 6); two items of the same path and sign ask for the same and are no negatives.
+    cossim: 1 - mean cosine. contrastive: cross-entropy over the cosines of each move with all targets, divided by the
+    temperature (ContraCLIP, eq. 6). Items with the same path and sign have the same target and are not negatives of
+    each other.
     """
     if kind == "cossim":
         return 1 - F.cosine_similarity(moves, targets, dim=1).mean()

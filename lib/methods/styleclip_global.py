@@ -6,7 +6,6 @@
 
 import argparse
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lib.arguments import number, positive_int
 from lib.config import DEFAULT_CLIP
@@ -36,11 +35,9 @@ class StyleCLIPGlobalSettings(TrainingSettings):
 
 class StyleCLIPGlobal(Method):
     Settings = StyleCLIPGlobalSettings
-    DEFAULTS: ClassVar = {"max_iter": 0, "truncation": 0.7, "micro_batch_size": 32}
     unused = ("lr", "batch_size", "max_iter", "precision", "compile")
     reads_corpus = True
     spaces = ("S",)
-    weights = "edits.pt"
 
     @staticmethod
     def add_arguments(parser):
@@ -53,6 +50,10 @@ class StyleCLIPGlobal(Method):
                        help="codes of which channels' mean and deviation are taken (default: 100000)")
         g.add_argument("--channel-directions", metavar="FILE.npy",
                        help="channels' directions that were measured before, as StyleCLIP's fs3.npy")
+
+    @staticmethod
+    def defaults(given):
+        return {"max_iter": 0, "truncation": 0.7, "micro_batch_size": 32}
 
     @staticmethod
     def check(settings):
@@ -73,6 +74,10 @@ class StyleCLIPGlobal(Method):
         from lib.latent_space import whole_space
 
         return whole_space(space) if settings.stylegan_layer is None else space
+
+    @staticmethod
+    def weights_file(settings):
+        return "edits.pt"
 
     @classmethod
     def build(cls, settings, space, labels, device):

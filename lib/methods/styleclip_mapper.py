@@ -7,7 +7,6 @@ The sentence is the first of a dipole; the second one is not looked at.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lib.arguments import number
 from lib.methods.text_edits import (
@@ -35,8 +34,6 @@ class StyleCLIPMapperSettings(MapperSettings):
 
 class StyleCLIPMapper(TextEdit):
     Settings = StyleCLIPMapperSettings
-    DEFAULTS: ClassVar = {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.1}
-    weights = "mappers.pt"
 
     @staticmethod
     def add_arguments(parser):
@@ -45,6 +42,10 @@ class StyleCLIPMapper(TextEdit):
                        help="W+: a network for each group of layers, or a single one (default: levels)")
         g.add_argument("--clip-lambda", type=number(float, WEIGHT), metavar="L",
                        help="weight of going where the sentence says (default: 1)")
+
+    @staticmethod
+    def defaults(given):
+        return {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.1}
 
     @staticmethod
     def check(settings):
@@ -74,6 +75,10 @@ class StyleCLIPMapper(TextEdit):
         state = {f"mappers.0.{key.removeprefix('mapper.')}": tensor for key, tensor in checkpoint.state.items()}
         space = "S" if any(key.startswith("mappers.0.mapper_") for key in state) else "W+"
         return checkpoint.published("styleclip-mapper", state, space)
+
+    @staticmethod
+    def weights_file(settings):
+        return "mappers.pt"
 
     @classmethod
     def build(cls, settings, space, labels, device):

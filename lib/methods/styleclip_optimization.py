@@ -9,7 +9,6 @@ the loss is their sum, and Adam treats each number on its own. A walk takes the 
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from lib.methods.text_edits import (
     CLIP_INPUTS,
@@ -32,9 +31,11 @@ class StyleCLIPOptimizationSettings(EditSettings):
 class StyleCLIPOptimization(TextEdit):
     Settings = StyleCLIPOptimizationSettings
     # 16 images at a time: a pool of any size in the same memory.
-    DEFAULTS: ClassVar = {"lr": 0.1, "max_iter": 300, "latent_l2_lambda": 0.008, "micro_batch_size": 16}
     unused = ("batch_size",)
-    weights = "edits.pt"
+
+    @staticmethod
+    def defaults(given):
+        return {"lr": 0.1, "max_iter": 300, "latent_l2_lambda": 0.008, "micro_batch_size": 16}
 
     @staticmethod
     def check(settings):
@@ -47,6 +48,10 @@ class StyleCLIPOptimization(TextEdit):
         """StyleCLIPoptimization_<gan>-<space><last layer>-K<paths>-<corpus>"""
         layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
         return f"StyleCLIPoptimization_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{corpus}"
+
+    @staticmethod
+    def weights_file(settings):
+        return "edits.pt"
 
     @classmethod
     def build(cls, settings, space, labels, device):

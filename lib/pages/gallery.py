@@ -19,19 +19,24 @@ HERE = Path(__file__).parent
 
 def write_html(results, path):
     """Write the gallery of `Results` to a file."""
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    page = environment.get_template("gallery.html").render(
+    page = template("gallery.html").render(
         results=results,
-        paths=[_path(k, label) for k, label in enumerate(results.labels)],
-        style=_own("gallery.css"),
-        script=_own("gallery.js"),
+        paths=[shown_path(k, label) for k, label in enumerate(results.labels)],
+        style=own_file("gallery.css"),
+        script=own_file("gallery.js"),
         counted=_counted,
     )
     write_text(page, path)
 
 
-def _own(name):
+def template(name):
+    """A template of this folder. What it is filled in with is escaped."""
+    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    return environment.get_template(name)
+
+
+def own_file(name):
     """A file of this folder as it is: neither template nor text to be escaped."""
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
@@ -87,7 +92,8 @@ class Contrast:
         return _bare(f"{self.left_words} {ending}".strip()), _bare(f"{self.right_words} {ending}".strip())
 
 
-def _path(k, label):
+def shown_path(k, label):
+    """A path as the templates show it, by its number and its label: a `Contrast` or a `NamedPath`."""
     if isinstance(label, str):
         return NamedPath(path_id(k), label)
     first, second = label

@@ -20,7 +20,7 @@ def write_strips_markdown(results, path):
 
 def _write_tables(results, path, picture):
     """Write a table per path. `picture` is what stands beside each original image, a format of {code} and {path}."""
-    lines = [f"# {_text(results.experiment)}", "", f"Pool {_text(results.pool)}. {results.how_made}"]
+    lines = [f"# {text(results.experiment)}", "", f"Pool {text(results.pool)}. {results.how_made}"]
     for k, label in enumerate(results.labels):
         lines += ["", f"## {_heading(label)}", ""]
         lines += [f"| code | original image | {path_id(k)} |", "|---|---|---|"]
@@ -33,12 +33,12 @@ def _write_tables(results, path, picture):
 def _heading(label):
     """A path's name, or its two sentences in the order of its frames."""
     if isinstance(label, str):
-        return _text(label)
+        return text(label)
     first, second = label
-    return f"{_text(second)} → {_text(first)}"
+    return f"{text(second)} → {text(first)}"
 
 
-def _text(text):
+def text(content):
     """Text as one line of Markdown, every character of it literal, also within a table."""
-    text = "".join("\\" + c if c in "\\`*_{}[]|~#$" else c for c in " ".join(text.split()))
-    return escape(text, quote=False)
+    literal = "".join("\\" + c if c in "\\`*_{}[]|~#$" else c for c in " ".join(content.split()))
+    return escape(literal, quote=False)

@@ -1,4 +1,4 @@
-"""Straight lines: for each path one direction, the same at every position."""
+"""Straight lines: each path has one direction, the same at every position."""
 
 import torch
 import torch.nn.functional as F
@@ -21,15 +21,15 @@ class Lines(Paths):
 
     @classmethod
     def from_state(cls, state, dim, source):
-        """From a state dict. Raises UserError, naming `source`, where it is not of lines in d dimensions."""
+        """From a state dict. Raises UserError, naming `source`, if it does not hold lines in `dim` dimensions."""
         directions = state.get("DIRECTIONS") if isinstance(state, dict) else None
         if not isinstance(directions, torch.Tensor) or directions.ndim != 2 or not directions.is_floating_point():
             raise UserError(f"{source} does not hold lines: it has no matrix DIRECTIONS")
         if directions.shape[1] != dim:
-            raise UserError(f"{source} has DIRECTIONS {tuple(directions.shape)}, which do not fit a latent space of "
+            raise UserError(f"{source} has DIRECTIONS {tuple(directions.shape)}, which does not fit a latent space of "
                             f"dimension {dim}")
         if not directions.isfinite().all():
-            raise UserError(f"{source} has DIRECTIONS that are not finite: its training has diverged")
+            raise UserError(f"{source} has DIRECTIONS that are not finite: its training diverged, train it again")
         return cls(directions.float())
 
     @property

@@ -1,7 +1,7 @@
-"""RBF warpings: a vector field for each path, whose unit vectors are the path's directions.
+"""RBF warpings: a vector field for each path, whose normalised vectors are the path's directions.
 
-Path k is driven by f_k(x) = sum_i a_i exp(-gamma_k |x - s_i|^2) over N antipodal pairs of support vectors s with
-weights a = +1, -1 in turn; its direction at x is the gradient of f_k there, normalised (ContraCLIP, section 3.1).
+Path k follows f_k(x) = sum_i a_i exp(-gamma_k |x - s_i|^2), a sum over N antipodal pairs of support vectors s with
+alternating weights a = +1, -1. Its direction at x is the normalised gradient of f_k there (ContraCLIP, section 3.1).
 """
 
 import math
@@ -16,12 +16,11 @@ from models.errors import UserError
 def warp_direction(x, supports, gamma):
     """Unit gradients of one warping function.
 
-    x (b, d), supports (2N, d) with weights +1, -1 in turn, gamma scalar or (2N,) -> (b, d). Squared distances are
-    expanded, so that no (b, 2N, d) tensor is built. All terms are scaled by the largest one, which changes no direction
-    and keeps them from vanishing together far from all supports; where the gradient is exactly zero the direction is
-    zero.
+    x (b, d), supports (2N, d) with alternating weights +1, -1, gamma scalar or (2N,) -> (b, d). Squared distances are
+    expanded, so that no (b, 2N, d) tensor is built. All terms are scaled by the largest one: this changes no direction,
+    and keeps them from underflowing far from all supports. Where the gradient is exactly zero, so is the direction.
     """
-    # Distances are between near-by points relative to their norms: a common origin keeps their digits.
+    # The points are close to each other relative to their norms: moving the origin among them preserves precision.
     origin = x.detach().mean(dim=0)
     x, supports = x - origin, supports - origin
     distances = x.square().sum(1, keepdim=True) - 2 * x @ supports.T + supports.square().sum(1)
@@ -30,7 +29,7 @@ def warp_direction(x, supports, gamma):
     signs = torch.ones(len(supports), device=x.device, dtype=x.dtype)
     signs[1::2] = -1
     terms = terms * signs if gamma.numel() == 1 else terms * signs * gamma
-    gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # a common 2 gamma is left out: it is positive
+    gradient = terms @ supports - terms.sum(1, keepdim=True) * x  # without a common factor 2 gamma, which is positive
     squared_norm = gradient.square().sum(1, keepdim=True)
     zero = squared_norm == 0
     return torch.where(zero, 0, gradient / squared_norm.masked_fill(zero, 1).sqrt())
@@ -50,12 +49,12 @@ def directions(x, indices, supports, gammas):
 
 
 def initial_radii(num_paths, jung_radius):
-    """One radius a path, from 0.90 up to below 1.25 times the Jung radius: (K,)."""
+    """A radius for each path, from 0.90 to just below 1.25 times the Jung radius: (K,)."""
     return jung_radius * (0.9 + 0.35 * torch.arange(num_paths) / num_paths)
 
 
 def _alternate(alphas, shape):
-    """Whether weights of support vectors are +1 and -1 in turn."""
+    """Whether the weights of support vectors alternate between +1 and -1."""
     if not isinstance(alphas, torch.Tensor) or tuple(alphas.shape) != shape:
         return False
     return bool((alphas[:, ::2] == 1).all() and (alphas[:, 1::2] == -1).all())
@@ -65,7 +64,7 @@ class LatentSupportSets(Paths):
     """The trained paths: K support sets of N antipodal pairs in a latent space of dimension d.
 
     Parameters are stored as the authors' `latent_support_sets.pt` has them: SUPPORT_SETS (K, 2N d), LOGGAMMA (K, 1).
-    A version of their code gave each support vector a gamma of its own: LOGGAMMA (K, 2N).
+    One version of their code had a gamma for each support vector: LOGGAMMA (K, 2N).
     """
 
     def __init__(self, num_paths, num_dipoles, dim):
@@ -78,7 +77,7 @@ class LatentSupportSets(Paths):
     def random(cls, num_paths, num_dipoles, dim, jung_radius, beta, generator):
         """Random antipodal pairs on a sphere for each path.
 
-        gamma_k = -ln(beta) / (2 r_k)^2: a support vector's kernel has fallen to beta at its antipode.
+        gamma_k = -ln(beta) / (2 r_k)^2, so that the kernel of a support vector has the value beta at its antipode.
         """
         sets = cls(num_paths, num_dipoles, dim)
         radii = initial_radii(num_paths, jung_radius)
@@ -89,23 +88,39 @@ class LatentSupportSets(Paths):
         return sets
 
     @classmethod
+    def around(cls, centre, directions, num_dipoles, radius, beta, generator, spread=0.5):
+        """Antipodal pairs about a centre (d,), scattered about the line of each path: directions (K, d), unit.
+
+        v = radius * unit(direction + spread * n / sqrt(d)), n ~ N(0, I), gives the support vectors centre +- v; kernels
+        have fallen to beta at the antipode, as in `random`.
+        """
+        num_paths, dim = directions.shape
+        sets = cls(num_paths, num_dipoles, dim)
+        noise = torch.randn(num_paths, num_dipoles, dim, generator=generator)
+        vectors = radius * nn.functional.normalize(directions[:, None] + spread * noise / math.sqrt(dim), dim=-1)
+        sets.SUPPORT_SETS.data = torch.stack([centre + vectors, centre - vectors], dim=2).reshape(num_paths, -1)
+        sets.LOGGAMMA.data.fill_(math.log(-math.log(beta) / (2 * radius) ** 2))
+        return sets
+
+    @classmethod
     def from_state(cls, state, dim, source):
-        """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, where they do not fit."""
+        """From tensors as in `latent_support_sets.pt`. Raises UserError, naming `source`, if they do not fit."""
         if not isinstance(state, dict) or not {"SUPPORT_SETS", "LOGGAMMA"} <= state.keys():
-            raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are not both there")
+            raise UserError(f"{source} does not hold support sets: it lacks SUPPORT_SETS or LOGGAMMA")
         vectors, loggammas = state["SUPPORT_SETS"], state["LOGGAMMA"]
         if not isinstance(vectors, torch.Tensor) or not isinstance(loggammas, torch.Tensor):
-            raise UserError(f"{source} holds no support sets: SUPPORT_SETS and LOGGAMMA are no tensors")
+            raise UserError(f"{source} does not hold support sets: SUPPORT_SETS or LOGGAMMA is not a tensor")
         fits = vectors.ndim == 2 and vectors.shape[1] > 0 and vectors.shape[1] % (2 * dim) == 0
         if not fits or tuple(loggammas.shape) not in ((len(vectors), 1), (len(vectors), vectors.shape[1] // dim)):
             raise UserError(
-                f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which fit no "
-                f"latent space of dimension {dim}"
+                f"{source} has SUPPORT_SETS {tuple(vectors.shape)} and LOGGAMMA {tuple(loggammas.shape)}, which do not "
+                f"fit a latent space of dimension {dim}"
             )
         if not (vectors.isfinite().all() and loggammas.isfinite().all()):
-            raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training has diverged")
+            raise UserError(f"{source} has SUPPORT_SETS or LOGGAMMA that are not finite: its training diverged, train "
+                            "it again")
         if "ALPHAS" in state and not _alternate(state["ALPHAS"], (len(vectors), vectors.shape[1] // dim)):
-            raise UserError(f"{source} has ALPHAS other than 1 and -1 in turn, and no path here has such weights")
+            raise UserError(f"{source} has ALPHAS that do not alternate between 1 and -1: such paths are not supported")
         sets = cls(len(vectors), vectors.shape[1] // (2 * dim), dim)
         sets.LOGGAMMA.data = torch.zeros(loggammas.shape)
         sets.load_state_dict({key: state[key] for key in ("SUPPORT_SETS", "LOGGAMMA")})
@@ -119,15 +134,15 @@ class LatentSupportSets(Paths):
 
 
 class CorpusSupportSets(nn.Module):
-    """The text's own warpings, fixed: each dipole's two poles in CLIP's embedding space."""
+    """The warpings of the text, which are fixed: the two poles of each dipole in CLIP's embedding space."""
 
     def __init__(self, text_features, beta):
-        """text_features (K, 2, E); gamma_k = -ln(beta) / |A - B|^2: a pole's kernel has fallen to beta at the other.
+        """text_features (K, 2, E). gamma_k = -ln(beta) / |A - B|^2: a pole's kernel has the value beta at the other.
 
-        The text alone sets the width; where on the warping an image lies depends on its feature's length too, which
-        models that train on cosines leave free. The shorter the image features are, the closer a direction is to A - B;
-        of features several times as long as the text's it is mostly the way to the origin, whatever the dipole. A beta
-        nearer 1 widens the kernels and undoes that.
+        The text alone sets the width, but where an image lies on the warping also depends on the length of its feature,
+        which models that train on cosines do not control. The shorter the image features are, the closer a direction is
+        to A - B. For features several times as long as the text's, it mostly points to the origin, whatever the dipole.
+        A beta closer to 1 widens the kernels and counteracts this.
         """
         super().__init__()
         self.register_buffer("poles", text_features)

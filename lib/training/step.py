@@ -3,10 +3,10 @@
     batch --ends--> codes --see, in parts--> features --loss--> scalar
     scalar --> features --> codes, part by part; then from all codes, in one go, to the trained weights
 
-With a micro-batch size M the frozen networks see M images at a time, without a graph; once the loss' gradient with
-respect to the features is known, each part is made again with a graph of its own, down which that gradient is sent.
-Of several processes each sees its share of the codes, and the loss is taken of all features by each. Either way the
-gradient is that of the whole batch in one pass.
+With a micro-batch size M, the frozen networks see M images at a time, without a graph. Once the gradient of the loss
+with respect to the features is known, each part is computed again with a graph, and its part of the gradient is sent
+back through it. Of several processes, each sees its share of the codes and computes the loss of all features. In both
+cases, the gradient is that of the whole batch in one pass.
 """
 
 import torch
@@ -16,9 +16,9 @@ from lib.training.frozen import FrozenHalf
 
 
 def step(method, batch, frozen=None, micro_batch_size=None):
-    """Add the gradient of one batch's loss to the trained weights', and to nothing else's; returns the loss (a float).
+    """Add the gradient of one batch's loss to that of the trained weights. Returns the loss, a float.
 
-    method: a `lib.methods.method.Method`. frozen: the `FrozenHalf` of its `see`; by default in float32.
+    method: a `lib.methods.method.Method`. frozen: the `FrozenHalf` of its `see`; by default, one in float32.
     """
     ends = method.ends(batch)
     value, gradients = gradient_of_ends(method, batch, ends, frozen or FrozenHalf(method.see), micro_batch_size)
@@ -29,7 +29,7 @@ def step(method, batch, frozen=None, micro_batch_size=None):
 def gradient_of_ends(method, batch, ends, frozen, micro_batch_size=None):
     """The loss, a float, and its gradient with respect to each of the ends (B, ...) that has a graph.
 
-    The gradient with respect to weights that the loss itself owns is added to theirs.
+    If the loss has weights of its own, their gradient is added to them.
     """
     leaves = [end.detach().requires_grad_(end.requires_grad) for end in ends]
     sights = [_Sight(frozen, leaf, batch, micro_batch_size) for leaf in leaves]
@@ -39,11 +39,11 @@ def gradient_of_ends(method, batch, ends, frozen, micro_batch_size=None):
 
 
 class _Sight:
-    """What the frozen half makes of one end's codes: seen in parts, gathered from all processes."""
+    """The features of one end's codes: computed in parts by the frozen half, and gathered from all processes."""
 
     def __init__(self, frozen, leaf, batch, micro_batch_size):
         self.frozen, self.leaf, self.batch = frozen, leaf, batch
-        self.is_shared = len(leaf) >= distributed.world_size()  # fewer rows than processes: each sees them all
+        self.is_shared = len(leaf) >= distributed.world_size()  # with fewer rows than processes, each sees all of them
         self.own = distributed.rows(len(leaf)) if self.is_shared else slice(None)
         codes = leaf.detach()[self.own]
         self.size = micro_batch_size or len(codes)
@@ -59,11 +59,11 @@ class _Sight:
 
     @property
     def seen(self):
-        """All codes' features, as `see` gave them: a tensor, or a tuple of tensors."""
+        """The features of all codes, as `see` returns them: a tensor, or a tuple of tensors."""
         return self.features[0] if len(self.features) == 1 else tuple(self.features)
 
     def gradient(self):
-        """The gradient with respect to the codes: that of their features, and what the loss took of the codes."""
+        """The gradient with respect to the codes: through their features, and directly, if the loss uses the codes."""
         pulls = [torch.zeros_like(one) if one.grad is None else one.grad for one in self.features]
         pulls = zip(*(pull[self.own].split(self.size) for pull in pulls))
         found = []

@@ -1,4 +1,4 @@
-"""The training loop: draw, step, log, checkpoint; until the end, or until the user wishes to stop.
+"""The training loop: draw, step, log, checkpoint, until the end or until the user asks it to stop.
 
 What iteration i draws depends on (seed, i) alone: a resumed run equals one that was never stopped.
 """
@@ -16,9 +16,9 @@ from lib.training.step import gradient_of_ends, step
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
-# The trained weights' key is that of the first method, whose checkpoints stay readable.
+# The key of the trained weights is that of the first method, so that its checkpoints can still be read.
 CHECKPOINT_KEYS = {"iteration", "support_sets", "optimizer", "stats", "losses"}
-SUFFICIENT_COSINE = 0.999  # of a gradient to float32's
+SUFFICIENT_COSINE = 0.999  # of a gradient to that in float32
 
 
 class Run:
@@ -32,7 +32,8 @@ class Run:
         self.losses = []  # since the last entry of stats
 
     def save(self, path):
-        """Write a checkpoint, the first process does; refuses weights that are not finite: the last good one stays."""
+        """Write a checkpoint, in the first process. Raises UserError if the weights are not finite, and leaves the last
+        checkpoint as it is."""
         if not all(parameter.isfinite().all() for parameter in self.trained.parameters()):
             raise UserError(_not_finite("the trained weights are", self.iteration, path))
         state = {
@@ -48,18 +49,18 @@ class Run:
     def load(self, path):
         state = distributed.from_first(lambda: load_tensors(path))
         if not isinstance(state, dict) or not CHECKPOINT_KEYS <= state.keys():
-            raise UserError(f"{path} is not a checkpoint: remove it to begin anew")
+            raise UserError(f"{path} is not a checkpoint: remove it to start again")
         self.trained.load_state_dict(state["support_sets"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
 
 
 def train(experiment, method, stop):
-    """Train a method until `max_iter`, or until `stop` is wished; go on from the experiment's checkpoint.
+    """Train a method until `max_iter` or until `stop` is requested, from the experiment's checkpoint if there is one.
 
-    experiment: claimed, with the settings of the run. method: a `lib.methods.method.Method`, whose `trained` is made.
-    stop: a `StopRequest`, asked between two iterations. Returns whether the end was reached. Raises UserError where the
-    loss is no longer finite.
+    experiment: claimed, with the settings of the run. method: a `lib.methods.method.Method` whose `trained` is made.
+    stop: a `StopRequest`, checked between two iterations. Returns whether the end was reached. Raises UserError if the
+    loss, a gradient or a weight is not finite.
     """
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
@@ -68,7 +69,7 @@ def train(experiment, method, stop):
     bar = tqdm(initial=run.iteration, total=settings.max_iter, desc="training", unit="it", dynamic_ncols=True,
                disable=not distributed.is_first())
     with bar:
-        while run.iteration < settings.max_iter and not stop.wished():
+        while run.iteration < settings.max_iter and not stop.requested():
             iterate(run, method, frozen, experiment)
             bar.update()
             if run.iteration % settings.log_freq == 0 or run.iteration == settings.max_iter:
@@ -93,6 +94,7 @@ def iterate(run, method, frozen, experiment):
     if not all(gradient.isfinite().all() for gradient in gradients):
         raise UserError(_not_finite("the gradient is", run.iteration, experiment.checkpoint))
     run.optimizer.step()
+    method.updated(run.iteration)
     run.iteration += 1
     run.losses.append(value)
 
@@ -113,13 +115,13 @@ def checkpoint(run, experiment):
 
 
 def _not_finite(what, iteration, checkpoint):
-    kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint was written yet"
+    kept = f"the last good checkpoint is {checkpoint}" if checkpoint.exists() else "no checkpoint has been written yet"
     advice = "try a lower --lr, a higher --temperature or another --precision, with another --exp-id"
     return f"{what} not finite at iteration {iteration + 1}; {kept}: {advice}"
 
 
 def to_device(batch, device):
-    """A batch with its tensors on a device: a tensor, or tuples, lists and dicts of them and of other things."""
+    """A batch with its tensors on a device: a tensor, or tuples, lists and dicts of tensors and other values."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device)
     if isinstance(batch, dict):
@@ -130,8 +132,8 @@ def to_device(batch, device):
 
 
 def prepare(experiment, method):
-    """Make the weights that are trained, drawn now or as the experiment's first start has left them, and settle the
-    precision; a new run's directory is begun with both."""
+    """Make the trained weights, either new or as they were when the experiment first began, and decide the precision.
+    For a new run, write both to its directory."""
 
     def initial():
         if experiment.begun:
@@ -151,15 +153,15 @@ def prepare(experiment, method):
 
 
 def gradient_cosine(first, second):
-    """How alike two gradients (tensors of one shape) are, as vectors."""
+    """The cosine of two gradients, tensors of the same shape, as vectors."""
     return torch.cosine_similarity(first.flatten().double(), second.flatten().double(), dim=0).item()
 
 
 def default_precision(method, micro_batch_size=None):
-    """The fastest of bf16, tf32, fp32 whose gradient keeps a cosine above 0.999 to float32's.
+    """The fastest of bf16, tf32 and fp32 whose gradient has a cosine above 0.999 to that in float32.
 
-    On a GPU that is measured, at the first batch and the weights before training. On the CPU it is fp32: bfloat16
-    misses that cosine there too, and is no faster without hardware for it.
+    On a GPU this is measured, with the first batch and the weights before training. On the CPU it is fp32: bfloat16
+    does not reach that cosine there, and is not faster without hardware support.
     """
     device = method.space.device
     if device.type != "cuda":

@@ -1,11 +1,11 @@
-"""The files of paths, written from their frames by processes beside the generator's.
+"""The picture files of paths, written by other processes while the generator makes the next frames.
 
     <code>/paths_images/path_000/000000.jpg ...
     <code>/paths_strips/path_000_strip.jpg, path_000.gif
     <code>/paths_strips/.path_000/000000.png, 000000.gif ...    a strip's cells and an animation's images, until joined
 
-Every file is written whole or not at all, so a file that is there is sound. A power cut alone can undo that, which
-`sound` finds out. The processes import this module: nothing here may need torch.
+Every file is written whole or not at all, so a file that exists is intact, except after a power cut, which `sound`
+detects. The processes import this module: nothing in it may import torch.
 """
 
 import multiprocessing
@@ -35,24 +35,24 @@ from lib.walking.pictures import (
 from models.errors import UserError
 
 ENDS = {".jpg": b"\xff\xd9", ".gif": GIF_TRAILER, ".png": b"IEND\xaeB`\x82"}
-# A job is as many frames as make handing them over cheap, and as few as keep all processes busy.
+# A job has enough frames to make handing them over cheap, and few enough to keep all processes busy.
 JOB_FRAMES, JOB_BYTES = 8, 2**20
 
 
 def sound(file):
-    """Whether a picture is there and ends as its format does."""
+    """Whether a picture exists and ends as its format requires."""
     end = ENDS[file.suffix]
     try:
         with open(file, "rb") as content:
             content.seek(-len(end), os.SEEK_END)
             return content.read() == end
-    except OSError:  # missing, or shorter than its end
+    except OSError:  # missing, or shorter than the ending
         return False
 
 
 @dataclass(frozen=True, eq=False)
 class PathFiles:
-    """The files of path k in a code's directory, made of `count` frames. settings: `WalkSettings`."""
+    """The files of path k, which has `count` frames, in a code's directory. settings: `WalkSettings`."""
 
     directory: Path
     k: int
@@ -90,7 +90,7 @@ class PathFiles:
         return strip_indices(self.count, self.settings.strip_number)
 
     def lacking(self):
-        """The frames that are needed, since a file that is made of them alone is not there: a set of indices."""
+        """The indices (a set) of the frames that are needed, because a file made of that frame alone is missing."""
         files = [[self.image(i)] for i in range(self.count)]
         if self._lacks_strip():
             for i in self._strip_indices():
@@ -104,7 +104,7 @@ class PathFiles:
         return not (self._lacks_strip() or self._lacks_gif() or self.lacking())
 
     def write(self, indices, frames):
-        """Write what is made of each of the frames (n, H, W, 3) uint8 alone, where it is not there."""
+        """Write the missing files that are made of one of the frames (n, H, W, 3) uint8 alone."""
         settings, gif = self.settings, self._lacks_gif()
         cells = self._strip_indices() if self._lacks_strip() else []
         for i, frame in zip(indices, frames):
@@ -118,7 +118,7 @@ class PathFiles:
                     file.write(gif_image(frame, settings.gif_height, settings.gif_fps))
 
     def join(self):
-        """Write the strip and the animation of what `write` has left, and remove that."""
+        """Join the strip and the animation from the parts that `write` has made, and remove the parts."""
         if self._lacks_strip():
             shown = self._strip_indices()
             join_strip((Image.open(self.cell(i)) for i in shown), len(shown), self.strip)
@@ -129,16 +129,16 @@ class PathFiles:
 
 
 class Encoders:
-    """Writes paths in `workers` processes while the caller goes on; with none, before it goes on.
+    """Writes paths in `workers` processes while the caller continues; with 0 workers, in the caller's process.
 
-    A context manager, which ends the processes. An error of theirs is raised at the caller's next call.
+    A context manager, which ends the processes. An error in one of them is raised at the caller's next call.
     """
 
     def __init__(self, workers):
         self.workers = workers
         self.pool = _begin_processes(workers) if workers else None
-        self.jobs = {}  # future: (path, how many frames, whether it is the joining)
-        self.awaited = {}  # path: how many of its jobs are to end before its parts are joined, one for `close`
+        self.jobs = {}  # future: (path, number of frames, whether it joins the parts)
+        self.awaited = {}  # path: how many of its jobs must end before its parts are joined, plus one for `close`
 
     def __enter__(self):
         return self
@@ -147,8 +147,8 @@ class Encoders:
         if self.pool:
             self.pool.shutdown(cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
-            raise UserError("a process that wrote pictures was killed, as when memory runs out: run the command again, "
-                            "with fewer --workers; it goes on where it stopped") from None
+            raise UserError("a process that wrote pictures was killed, perhaps for lack of memory: run the command "
+                            "again, with fewer --workers; it resumes where it stopped") from None
 
     def write(self, path, indices, frames):
         """Hand over frames (n, H, W, 3) uint8 of a path."""
@@ -160,12 +160,12 @@ class Encoders:
             self._submit(path, len(indices[part]), False, path.write, indices[part], frames[part])
 
     def close(self, path):
-        """Say that a path has all its frames."""
+        """Declare that all frames of a path have been handed over."""
         self.awaited.setdefault(path, 1)
         self._settle(path)
 
     def finished(self, most=0):
-        """Yield the paths that are all written, waiting until at most `most` frames are under way."""
+        """Yield the paths whose files are all written, and wait until at most `most` frames are in progress."""
         while self.jobs:
             done = [job for job in self.jobs if job.done()]
             for job in done:
@@ -196,17 +196,17 @@ class Encoders:
 
 
 def default_workers():
-    """One process a core, shared with the other processes that torchrun has started here."""
+    """One process per core, divided among the processes that torchrun has started on this machine."""
     return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
 
 
 def _begin_processes(workers):
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_process)
-    # Ctrl-C goes to all processes of a terminal: these inherit that it is blocked, and the parent ends them.
+    # Ctrl-C goes to all processes of a terminal. These inherit a mask that blocks it, and the parent ends them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         for _ in range(workers):
-            pool.submit(os.getpid)  # starts a process, which gets ready while the first frames are made
+            pool.submit(os.getpid)  # starts a process, which loads its modules while the first frames are made
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return pool
@@ -218,6 +218,6 @@ def _begin_process():
 
 
 def _end_with_parent():
-    """A parent that was killed cannot end its processes."""
+    """Ends this process with its parent, which cannot do it when it is killed."""
     multiprocessing.parent_process().join()
     os._exit(1)

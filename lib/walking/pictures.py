@@ -1,6 +1,6 @@
 """Frames into pictures: JPEG, strips, GIF.
 
-The processes that encode frames import this module: it must not need torch before `to_uint8` is called.
+The processes that encode frames import this module: only `to_uint8` may import torch.
 """
 
 import struct
@@ -10,31 +10,28 @@ from PIL import GifImagePlugin, Image
 
 from lib.files import replacing
 
-JPEG_WIDEST = 65500  # pixels: libjpeg's own limit (JPEG_MAX_DIMENSION)
-GIF_SHORTEST = 2     # hundredths of a second: browsers slow anything shorter down to 10
+JPEG_WIDEST = 65500  # pixels: libjpeg's limit (JPEG_MAX_DIMENSION)
+GIF_SHORTEST = 2     # hundredths of a second: browsers show anything shorter for 10
 GIF_TRAILER = b";"
 
 
 def to_uint8(images):
     """Images (..., 3, H, W), floats in [-1, 1], as pixels (..., H, W, 3) uint8 in a numpy array.
 
-    The rule is fixed, round((x + 1) * 127.5), and never looks at an image's own range: frames stay comparable.
-    Values beyond [-1, 1] saturate.
-
-    Raises:
-        ValueError: some value is NaN.
+    The rule is fixed, round((x + 1) * 127.5), and independent of an image's own range, so that frames stay comparable.
+    Values beyond [-1, 1] are clamped. Raises ValueError if a value is NaN.
     """
     import torch
 
     images = torch.as_tensor(images).detach().float()
     if images.isnan().any():
-        raise ValueError("an image holds NaN: the generator or its latent code is broken")
+        raise ValueError("an image contains NaN: the generator or its latent code is broken")
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return pixels.movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def _picture(frame, height=None):
-    """A frame (H, W, 3) uint8 as a PIL image, resampled to `height` pixels with its proportions kept."""
+    """A frame (H, W, 3) uint8 as a PIL image, resampled to a height of `height`, in proportion."""
     picture = Image.fromarray(frame)
     if height is None or height == picture.height:
         return picture
@@ -42,20 +39,21 @@ def _picture(frame, height=None):
 
 
 def save_jpeg(frame, path, size=None, quality=95):
-    """Write a frame (H, W, 3) uint8. `size` is its height in pixels, and so its width where it is square."""
+    """Write a frame (H, W, 3) uint8. size: height in pixels, which is also the width of a square frame."""
     _save_jpeg(_picture(frame, size), path, quality)
 
 
 def _save_jpeg(picture, path, quality=95):
     with replacing(path, durable=False) as file:
-        # Colours at full resolution: at half of it, JPEG's usual, the eyes of a 64 pixel face turn grey.
+        # Colours at full resolution: at half of it, JPEG's default, the eyes of a 64 px face turn grey.
         picture.save(file, "JPEG", quality=quality, subsampling="4:4:4")
 
 
 def strip_indices(frames, count):
-    """Which of `frames` frames a strip of `count` shows: evenly spaced, first and last included, all if they are few.
+    """Indices of the `count` frames, out of `frames`, that a strip shows: evenly spaced, the first and the last one
+    included; all of them if there are not more.
 
-    An odd count always includes the middle one; a count of one is just that.
+    An odd count always includes the middle frame; a count of one is just that frame.
     """
     if count < 1:
         raise ValueError(f"a strip shows at least one frame, not {count}")
@@ -67,8 +65,7 @@ def strip_indices(frames, count):
 def save_strip(frames, path, count, height):
     """Write `count` of the frames (N, H, W, 3) uint8 side by side, `height` pixels high, as a JPEG.
 
-    Raises:
-        ValueError: the strip would show nothing, or be wider than a JPEG can be.
+    Raises ValueError if count is below 1, or if the strip would be wider than a JPEG can be.
     """
     shown = strip_indices(len(frames), count)
     join_strip((strip_cell(frames[i], height) for i in shown), len(shown), path)
@@ -80,14 +77,14 @@ def strip_cell(frame, height):
 
 
 def join_strip(cells, count, path):
-    """Write `count` cells of `strip_cell`, any iterable, side by side. Raises ValueError where a JPEG cannot be so
-    wide."""
+    """Write `count` cells of `strip_cell`, from any iterable, side by side. Raises ValueError if the strip would be
+    wider than a JPEG can be."""
     strip = None
     for i, cell in enumerate(cells):
         if strip is None:
             width = count * cell.width
             if width > JPEG_WIDEST:
-                raise ValueError(f"a strip of {count} frames at {cell.height} pixels is {width} wide; JPEG ends at "
+                raise ValueError(f"a strip of {count} frames at {cell.height} pixels is {width} wide; JPEG allows "
                                  f"{JPEG_WIDEST}: show fewer frames, or smaller ones")
             strip = Image.new("RGB", (width, cell.height))
         strip.paste(cell, (i * cell.width, 0))
@@ -95,22 +92,22 @@ def join_strip(cells, count, path):
 
 
 def save_gif(frames, path, height, fps):
-    """Write the frames (N, H, W, 3) uint8 as an animation `height` pixels high, there and back again for ever.
+    """Write the frames (N, H, W, 3) uint8 as an animation `height` pixels high, which goes there and back in a loop.
 
-    The ends are not doubled: N frames make 2N - 2. Each frame has a palette of its own, dithered: on a path whose
-    colours change, one palette for all was 4 to 6 times further from the frames (mean squared error) and grainy,
-    for files 8 to 16 % smaller.
+    The ends are not repeated: N frames make 2N - 2. Each frame has its own palette, dithered. On a path whose colours
+    change, one palette for all frames was 4 to 6 times further from them (mean squared error) and grainy, with files
+    that were only 8% to 16% smaller.
     """
     join_gif(there_and_back([gif_image(frame, height, fps) for frame in frames]), path)
 
 
 def there_and_back(items):
-    """a, b, c, d -> a, b, c, d, c, b: what is shown in turn where they go there and back for ever."""
+    """a, b, c, d -> a, b, c, d, c, b: one round of a loop that goes there and back."""
     return [*items, *items[-2:0:-1]]
 
 
 def gif_image(frame, height, fps):
-    """A frame (H, W, 3) uint8 as the bytes of a GIF of its own, `height` pixels high."""
+    """A frame (H, W, 3) uint8 as the bytes of a GIF of one image, `height` pixels high."""
     picture = _with_palette(_picture(frame, height))
     duration = 10 * max(GIF_SHORTEST, round(100 / fps))
     image = b"".join(GifImagePlugin.getdata(picture, duration=duration, include_color_table=True))
@@ -118,15 +115,15 @@ def gif_image(frame, height, fps):
 
 
 def _gif_header(width, height):
-    """Header, logical screen of 8 bits a primary without a palette for all, and the wish to loop for ever."""
+    """Header, logical screen (8 bits per primary colour, no global palette), and the extension for an endless loop."""
     return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x70, 0, 0) + b"!\xff\x0bNETSCAPE2.0\x03\x01\0\0\0"
 
 
 def join_gif(images, path):
-    """Write GIFs of `gif_image`, any iterable of bytes, as one animation.
+    """Write GIFs of `gif_image`, from any iterable of bytes, as one animation.
 
-    They are put one behind the other as they are: no frame is compressed twice, and only one is in memory at a time.
-    (Each is dithered for itself, so that what two frames share would save nothing: measured.)
+    Their image data are concatenated unchanged: no frame is compressed twice, and only one is in memory at a time.
+    (Storing only the differences between frames saves nothing, as each is dithered separately: measured.)
     """
     start = len(_gif_header(0, 0))
     with replacing(path, durable=False) as file:
@@ -136,6 +133,6 @@ def join_gif(images, path):
 
 
 def _with_palette(picture):
-    """An RGB picture in 256 colours. Pillow dithers only towards a palette that it is given, hence the two steps."""
+    """An RGB picture in 256 colours. Two steps, since Pillow dithers only when it is given a palette."""
     palette = picture.quantize(256, Image.Quantize.FASTOCTREE)
     return picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

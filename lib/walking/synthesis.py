@@ -1,4 +1,4 @@
-"""Images of latent codes, as many at a time as fit."""
+"""Images of latent codes, as many at a time as fit into memory."""
 
 import sys
 
@@ -9,16 +9,16 @@ from tqdm import tqdm
 from lib.walking.pictures import to_uint8
 from models.errors import UserError
 
-# What fits, from StyleGAN2 of the published widths: measured at 256 px, and in proportion to the side at any other.
-BYTES_A_SIDE = 700_000  # memory of one image, over its pixels a side
-CUDA_SHARE = 4  # a fourth of the device: it may not be ours alone
+# What fits, for a StyleGAN2 of the published widths: measured at 256 px, and scaled in proportion to the side.
+BYTES_A_SIDE = 700_000  # memory of one image, divided by its pixels per side
+CUDA_SHARE = 4  # use a fourth of the device, which may be shared
 CUDA_MOST = 64
 # On CPU larger batches gain up to a fourth at 64 px and lose as much from 256 px on, where caches overflow.
 CPU_PIXELS = 2**16
 
 
 def default_batch_size(generator):
-    """How many images at a time; it follows from the device alone, not from what is free, so that runs repeat."""
+    """How many images to make at a time. It depends on the device, not on what is free, so that runs are repeatable."""
     device = next(generator.parameters()).device
     if device.type != "cuda":
         return max(1, CPU_PIXELS // generator.resolution**2)
@@ -27,26 +27,30 @@ def default_batch_size(generator):
 
 
 class Synthesiser:
-    """Codes -> frames, `batch_size` at a time; fewer from where the device's memory runs out."""
+    """Codes -> frames, `batch_size` at a time; fewer once the device has run out of memory."""
 
     def __init__(self, synthesise, batch_size):
         """synthesise: codes (B, ...) -> images (B, 3, H, W) in [-1, 1]."""
         self.synthesise, self.batch_size = synthesise, batch_size
         self.has_said = False
 
-    @torch.no_grad()
     def __call__(self, codes):
         """Codes (N, ...) -> frames (N, H, W, 3) uint8, a numpy array. Raises UserError where not even one fits."""
+        return np.concatenate(self.batches(codes, to_uint8))
+
+    @torch.no_grad()
+    def batches(self, codes, see):
+        """Codes (N, ...) -> [see(images (B, 3, H, W)) of each batch]. Raises UserError where not even one fits."""
         while True:
             try:
-                return np.concatenate([to_uint8(self.synthesise(part)) for part in codes.split(self.batch_size)])
+                return [see(self.synthesise(part)) for part in codes.split(self.batch_size)]
             except torch.OutOfMemoryError:
                 at_once = min(self.batch_size, len(codes))
             self._halve(at_once)
 
     def _halve(self, at_once):
         if at_once == 1:
-            raise UserError("the device's memory does not hold one image of this generator: use --no-cuda")
+            raise UserError("the device's memory is too small for one image of this generator: use --no-cuda")
         self.batch_size = at_once // 2
         if not self.has_said:
             tqdm.write(f"{at_once} images at a time do not fit into the device's memory: going on with fewer",

@@ -1,4 +1,4 @@
-"""Walking learned paths: the codes on them, the frames of those codes, and the files of both.
+"""Walking learned paths: the codes along them, the frames of those codes, and the files of both.
 
     <exp>/results/<pool>/<2 * shift_steps>_<eps>_<total length>/
         index.html, results.md, results_strips.md
@@ -7,7 +7,7 @@
             paths_images/path_000/000000.jpg ...      from the second sentence's end to the first's
             paths_strips/path_000_strip.jpg, path_000.gif
             paths_latent_codes.pt                     (K, frames, z_dim) or (K, frames, num_layers, w_dim)
-            settings.json                             what it was made with
+            settings.json                             how it was made
 """
 
 import fcntl
@@ -26,7 +26,7 @@ from lib.walking.encoding import Encoders, PathFiles
 from lib.walking.synthesis import Synthesiser, default_batch_size
 from models.errors import UserError
 
-# Codes are traced together up to these, so that memory does not grow with their number.
+# At most this many codes or bytes are traced together, so that memory does not grow with the number of codes.
 TRACED_CODES, TRACED_BYTES = 64, 2**26
 
 
@@ -34,9 +34,9 @@ TRACED_CODES, TRACED_BYTES = 64, 2**26
 def trace(space, paths, codes, shift_steps, eps, leap=1):
     """Walk every path from every code, `shift_steps` steps of length `eps` in both directions, as one batch.
 
-    codes (B, ...) -> (B, K, frames, ...), the start and every `leap`-th code on either side of it: from the end of
-    negative shifts to that of positive ones, with the start in the middle. Each step goes along the direction at the
-    code that it starts from, or along that at the path's start (`Paths.from_start`).
+    codes (B, ...) -> (B, K, frames, ...): the start and every `leap`-th code on either side of it, from the end of
+    negative shifts to that of positive ones. Each step follows the direction at the code where it starts, or
+    that at the path's start (`Paths.from_start`).
     """
     num_codes, num_paths, reach = len(codes), paths.num_paths, shift_steps // leap
     current = codes.repeat_interleave(2 * num_paths, dim=0)
@@ -56,9 +56,9 @@ def trace(space, paths, codes, shift_steps, eps, leap=1):
 
 
 def kept_and_wanted(made, settings):
-    """The settings asked for, with those of the animations and strips that were made of the same frames before.
+    """The given settings, plus those of animations and strips that were made of the same frames before.
 
-    made: `WalkSettings` of what is there, or None.
+    made: the `WalkSettings` of what exists, or None.
     """
     if made is None or made.part(FRAMES) != settings.part(FRAMES):
         return settings
@@ -70,7 +70,7 @@ def kept_and_wanted(made, settings):
 
 
 class CodeResults:
-    """All that is made of one code: in a hidden directory, which takes its name and place once all is there."""
+    """Everything that is made of one code, in a hidden directory that is renamed once it is complete."""
 
     def __init__(self, directory, num_paths, settings):
         """settings: `WalkSettings`."""
@@ -89,9 +89,9 @@ class CodeResults:
         return [PathFiles(directory, k, self.count, self.settings) for k in range(self.num_paths)]
 
     def begin(self):
-        """Take up what is there already of these settings; returns each path's files.
+        """Prepare the directory, keeping what exists already with these settings; returns the files of each path.
 
-        Raises UserError where another process is at it.
+        Raises UserError if another process is making it.
         """
         self._claim()
         if _settings_in(self.partial) != self.settings:
@@ -99,7 +99,7 @@ class CodeResults:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             self._take_over()
             write_json(self.settings.to_json(), self.partial / "settings.json")
-        for stale in self.partial.rglob(".*.partial"):  # left by a process that was killed
+        for stale in self.partial.rglob(".*.partial"):  # left behind by a process that was killed
             stale.unlink()
         return self._paths(self.partial)
 
@@ -113,7 +113,7 @@ class CodeResults:
             raise UserError(f"another process is making {self.target}: wait for it") from None
 
     def _take_over(self):
-        """What was made of the same frames stays, but for animations or strips that are wanted otherwise."""
+        """Keep what was made of the same frames, except animations or strips with other settings."""
         made, settings = self.made, self.settings
         if made is None or made.part(FRAMES) != settings.part(FRAMES):
             return
@@ -124,9 +124,9 @@ class CodeResults:
                         dirs_exist_ok=True)
 
     def finish(self, paths):
-        """Write what the code has besides its paths' pictures, and put all in its place. paths (K, frames, ...)."""
+        """Write the remaining files of the code and move everything to its place. paths (K, frames, ...): the codes."""
         start = PathFiles(self.partial, self.num_paths - 1, self.count, self.settings).image(self.count // 2)
-        with replacing(self.partial / "original_image.jpg", durable=False) as file:  # every path starts there
+        with replacing(self.partial / "original_image.jpg", durable=False) as file:  # the start of every path
             file.write(start.read_bytes())
         save_tensors(paths.cpu().clone(), self.partial / "paths_latent_codes.pt")
         if self.target.exists():
@@ -136,7 +136,7 @@ class CodeResults:
 
 
 def _settings_in(directory):
-    """The `WalkSettings` that a code's directory was made with; None where it does not say so."""
+    """The `WalkSettings` that a code's directory was made with; None if it has no settings.json."""
     file = directory / "settings.json"
     if not file.is_file():
         return None
@@ -144,7 +144,7 @@ def _settings_in(directory):
 
 
 def _link(source, target):
-    """One file in two places; a copy where the file system knows no such thing. Files here are never written into."""
+    """A hard link, or a copy where the file system has no links. (Files here are replaced, never modified.)"""
     try:
         os.link(source, target)
     except OSError:
@@ -155,12 +155,11 @@ def traverse(space, paths, sources, results, settings, batch_size=None, workers=
     """Walk all paths from the codes of a pool and write them below `results`; yields after each path of each code.
 
     sources: the codes' directories. settings: `WalkSettings`. batch_size: images at a time; workers: processes that
-    encode them. A code's directory appears whole or not at all. What is there already is
-    not made again: one that has all of it is left as it is, and one that lacks something gets that, with the
-    animations and strips that it had.
+    encode them. A code's directory appears whole or not at all. What exists already is not made again: a directory that
+    is complete is left as it is, and one that lacks something gets it and keeps its animations and strips.
 
-    Which codes are traced together and which images are made together depends on `sources` and `batch_size`, not on
-    what is there already, so that a run that was stopped ends with the same bytes as one that was not.
+    Which codes are traced together, and which images are made together, depends on `sources` and `batch_size`, not on
+    what exists already, so that a run that was interrupted ends with the same bytes as one that was not.
     """
     num_paths, count, w_space = paths.num_paths, settings.frames_per_path, settings.w_space
     synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
@@ -183,7 +182,7 @@ def traverse(space, paths, sources, results, settings, batch_size=None, workers=
 
 
 def _render(codes, traced, synthesise, encoders):
-    """Make what the codes lack of the pictures of traced paths (codes, K, frames, ...); yields after each path."""
+    """Make the missing pictures of the codes' traced paths (codes, K, frames, ...); yields after each path."""
     batch_size, latents, begun = synthesise.batch_size, traced.flatten(0, 2), {}
 
     def written(most=0):
@@ -209,8 +208,8 @@ def _render(codes, traced, synthesise, encoders):
 
 
 def _frames(codes, begun):
-    """All frames in the order of the traced paths: (path, index, whether it is needed). Begins each code in its turn,
-    and notes in `begun` which code a path is of."""
+    """All frames in the order of the traced paths, as (path, index, whether it is needed). Begins each code in its
+    turn, and notes in `begun` which code a path belongs to."""
     for number, code in enumerate(codes):
         paths = [None] * code.num_paths if code.complete else code.begin()
         for path in paths:

@@ -1,8 +1,8 @@
 """The generators' layers for weights that are not trained, in float32 on a CPU.
 
-`StyledLayer` does in one what `stylegan2.StyledLayer` does step by step: it goes over the memory as few times as it
-can, keeps its input and its outcome and nothing else, and gives gradients to the input and the style alone. Images are
-(B, C, H, W) in channels_last; inside, the same memory is (B, H, W, C).
+`StyledLayer` fuses what `stylegan2.StyledLayer` does step by step: it makes as few passes over the memory as possible,
+keeps only its input and its output, and computes gradients only for the input and the style. Images are (B, C, H, W) in
+channels_last; inside, the same memory is treated as (B, H, W, C).
 """
 
 import torch
@@ -10,26 +10,26 @@ import torch.nn.functional as F
 
 from models.frozen.winograd import TILE, Winograd
 
-NUMBERS_AT_A_TIME = 1 << 18  # 1 MB: what several operations in turn leave in the cache
-LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # a side; with fewer, transforming costs more than it saves (measured)
+NUMBERS_AT_A_TIME = 1 << 18  # 1 MB: stays in the cache through several operations
+LEAST_PIXELS, LEAST_CHANNELS = 16, 64  # pixels per side; with fewer, Winograd's transforms cost more than they save
 
 
 def are_fixed(weights, x):
-    """Whether this module serves: no weight asks for a gradient, and x is float32 on a CPU. Autocast and a compiler are
-    let be: they see the steps one by one, and the latter joins them itself."""
+    """Whether this module can be used: no weight requires a gradient, and x is float32 on a CPU. Under autocast or a
+    compiler it is not used: these work on the separate steps, and a compiler fuses them itself."""
     served = x.device.type == "cpu" and x.dtype == torch.float32
     served = served and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling())
     return served and not any(weight.requires_grad for weight in weights)
 
 
 class Prepared:
-    """What follows from a weight alone, made anew where the weight has changed."""
+    """A cache for what is computed from a weight alone; computed again when the weight has changed."""
 
     weight = state = content = None
 
     @torch.no_grad()
     def of(self, weight, make):
-        """make(weight), or what it gave before."""
+        """make(weight), from the cache if possible."""
         state = weight.data_ptr(), weight._version
         if self.weight is not weight or self.state != state:
             self.weight, self.state, self.content = weight, state, make(weight)
@@ -37,7 +37,7 @@ class Prepared:
 
 
 class Direct:
-    """The correlation with a weight (O, I, 3, 3), as `Winograd` has it."""
+    """The correlation with a weight (O, I, 3, 3), with the interface of `Winograd`."""
 
     def __init__(self, weight):
         self.weight = weight.contiguous(memory_format=torch.channels_last)
@@ -78,7 +78,8 @@ def _first(image):
 
 
 def convolution(weight, resolution, kernel=None):
-    """The fastest for a weight (O, I, 3, 3) and the resolution of the outcome; upsamples where there is a kernel."""
+    """The fastest convolution for a weight (O, I, 3, 3) and the resolution of the output; upsamples if a low-pass
+    kernel is given."""
     if kernel is not None:
         return Upsampling(weight, kernel)
     large = resolution >= LEAST_PIXELS and resolution % TILE == 0 and min(weight.shape[:2]) >= LEAST_CHANNELS
@@ -86,7 +87,7 @@ def convolution(weight, resolution, kernel=None):
 
 
 def _parts(image):
-    """Indices of NUMBERS_AT_A_TIME into an image (B, H, W, C), each within a sample."""
+    """Indices into an image (B, H, W, C), of about NUMBERS_AT_A_TIME numbers each, none across two samples."""
     rows = max(1, NUMBERS_AT_A_TIME // image[0, 0].numel())
     for b in range(len(image)):
         for r in range(0, image.shape[1], rows):
@@ -94,7 +95,7 @@ def _parts(image):
 
 
 class StyledLayer(torch.autograd.Function):
-    """clamp(leaky_relu(convolution(x * style) * demodulation + noise + bias)); clamp None is none.
+    """clamp(leaky_relu(convolution(x * style) * demodulation + noise + bias)); without clamp if that is None.
 
     x (B, I, H, W), style (B, I), demodulation (B, O), noise (H', W'), bias (O,) -> (B, O, H', W').
     """
@@ -129,8 +130,8 @@ class StyledLayer(torch.autograd.Function):
             part = torch.ops.aten.leaky_relu_backward(grad[b, rows], out[b, rows], ctx.slope, True)
             torch.mul(part, demodulation[b], out=inside[b, rows])
             if demodulation_grad:
-                # The sum of part * (before the activation - noise - bias). The outcome times its gradient is the same
-                # as before the activation, and spares undoing it.
+                # The sum of part * (before - noise - bias), where `before` is the input of the activation. Since leaky
+                # ReLU is piecewise linear, part * before equals grad * out: the activation need not be undone.
                 constants = torch.stack([noise[rows].flatten(), torch.ones(noise[rows].numel())])
                 from_noise, from_bias = constants @ part.flatten(0, 1)
                 sums[b] += (grad[b, rows] * out[b, rows]).sum((0, 1)) - from_noise - bias * from_bias
@@ -147,7 +148,7 @@ class StyledLayer(torch.autograd.Function):
 
 
 class Convolution(torch.autograd.Function):
-    """x (B, I, H, W) -> (B, O, H, W); nothing is kept for the backward pass."""
+    """x (B, I, H, W) -> (B, O, H, W); keeps nothing for the backward pass."""
 
     @staticmethod
     def forward(ctx, x, convolution):

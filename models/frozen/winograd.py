@@ -1,24 +1,25 @@
 """3x3 convolutions with fixed weights on a CPU, with a quarter of the multiplications.
 
-Winograd's minimal filtering F(4x4, 3x3) ("Fast Algorithms for Convolutional Neural Networks", Lavin & Gray, 2016):
-36 products give the 16 pixels of a tile that a direct convolution takes 144 for. The products are matrix products over
-the channels, and so are the transforms round them. Images lie as (B, H, W, C), in float32.
+Winograd's minimal filtering F(4x4, 3x3) ("Fast Algorithms for Convolutional Neural Networks", Lavin & Gray, 2016) needs
+36 products for the 16 pixels of a tile, where a direct convolution needs 144. They are computed as matrix products over
+the channels, and so are the transforms before and after. Images are stored as (B, H, W, C), in float32.
 """
 
 import math
 
 import torch
 
-TILE, WINDOW = 4, 6  # a tile's outputs and inputs, in either direction
+TILE, WINDOW = 4, 6  # side of a tile's output and of its input
 TILES_AT_A_TIME = 256  # enough rows for a matrix product at full speed, few enough to stay in the cache (measured)
 
 
 def _transforms():
     """(output, weight, input) such that output @ (weight @ w * (input @ x)) correlates x (6,) with w (3,): (4,).
 
-    The transposed algorithm of Toom and Cook: polynomials are multiplied by their values at six points, 0, infinity and
-    four between. A mirrored kernel has at 1/a the value that the kernel has at a, over a^2. The points are closed under
-    this, so that weights transformed once serve the backward pass too; and they keep the error near float32's own.
+    The transposed algorithm of Toom and Cook: polynomials are multiplied through their values at six points, 0,
+    infinity and four between. The value of a mirrored kernel at 1/a is that of the kernel at a, divided by a^2. The set
+    of points is closed under a -> 1/a, so the transformed weights can be used for the backward pass too. These points
+    also keep the error close to that of float32.
     """
     root = math.sqrt(2)
     finite = torch.tensor([0, root, -root, 1 / root, -1 / root], dtype=torch.float64)
@@ -35,14 +36,14 @@ def _in_two_dimensions(output, points):
 
 
 OUTPUT, WEIGHT, INPUT = _transforms()
-INVERSE = [5, 3, 4, 1, 2, 0]  # where each point's inverse stands
+INVERSE = [5, 3, 4, 1, 2, 0]  # the index of each point's inverse
 SQUARES = torch.tensor([1, 0.5, 0.5, 2, 2, 1], dtype=torch.float64)
 FORWARD = _in_two_dimensions(OUTPUT, INPUT)
 BACKWARD = _in_two_dimensions(OUTPUT[:, INVERSE] * SQUARES, INPUT[INVERSE])
 
 
 class Winograd:
-    """The correlation with a weight (O, I, 3, 3), and its adjoint. Sides of images are multiples of 4."""
+    """The correlation with a weight (O, I, 3, 3), and its adjoint. The sides of images must be multiples of 4."""
 
     def __init__(self, weight):
         outputs, inputs = weight.shape[:2]
@@ -50,7 +51,7 @@ class Winograd:
         self.weight = values.view(36, outputs, inputs).transpose(1, 2).contiguous()  # (36, I, O)
 
     def room(self, shape):
-        """What `forward` and `adjoint` take, for an image of `shape` (B, H, W, C), and the view to write it to."""
+        """The input of `forward` or `adjoint` for an image of `shape` (B, H, W, C), and the view to write it to."""
         batch, height, width, channels = shape
         padded = torch.empty(batch, height + 2, width + 2, channels)
         for side in (0, -1):

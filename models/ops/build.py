@@ -1,8 +1,8 @@
-"""The CUDA kernels, compiled on first use and kept.
+"""The CUDA kernels, compiled on first use and cached.
 
-A library is kept by what went into it: its source, torch, CUDA and the GPUs' architectures. Where it cannot be made, a
-file in its place says why and with which tools, and nothing tries again until one of these has changed. Both lie in
-$TORCH_EXTENSIONS_DIR, or in ~/.cache/torch_extensions.
+The name of a library is a hash of what it is made from: the source, torch, CUDA and the GPUs' architectures. If it
+cannot be built, a file beside it says why and with which tools, and it is not tried again until one of these has
+changed. Both are in $TORCH_EXTENSIONS_DIR, or in ~/.cache/torch_extensions.
 """
 
 import functools
@@ -26,11 +26,11 @@ SOURCE = Path(__file__).parent / "kernels.cu"
 
 @functools.cache
 def kernels():
-    """The kernels for the GPUs at hand: (Library, None), or (None, one line that says why there are none)."""
+    """The kernels for the GPUs of this machine: (Library, None), or (None, one line that says why there are none)."""
     if not torch.cuda.is_available():
         return None, "there is no CUDA device"
     if not torch.version.cuda or sys.platform != "linux":
-        return None, "they are for CUDA on Linux"
+        return None, "they need CUDA on Linux"
     found = {torch.cuda.get_device_capability(index) for index in range(torch.cuda.device_count())}
     return load([f"{major}.{minor}" for major, minor in sorted(found)])
 
@@ -38,7 +38,7 @@ def kernels():
 def load(architectures):
     """The kernels for GPUs of these architectures, as ["8.0", "9.0"]: (Library, None), or (None, why there are none).
 
-    Needs no GPU. Processes that ask at the same time compile once: the first does, the others wait for it.
+    Needs no GPU. If several processes call it at the same time, the first one compiles and the others wait.
     """
     parts = (SOURCE.read_text(), torch.__version__, torch.version.cuda, *architectures)
     name = "contraclip_ops_" + hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
@@ -51,7 +51,7 @@ def load(architectures):
             if reason:
                 return None, reason
         return Library(library), None
-    except OSError as error:  # a cache that cannot be written, a library of another machine
+    except OSError as error:  # a cache that cannot be written, or a library from another machine
         return None, " ".join(str(error).split())
 
 
@@ -66,12 +66,13 @@ def _locked(file):
     import fcntl
 
     with open(file, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # let go by the system, even where this process is killed
+        fcntl.flock(handle, fcntl.LOCK_EX)  # released by the system even if this process is killed
         yield
 
 
 def _build(library, failure, architectures):
-    """Make the library. Returns None, or one line that says why it cannot be made, and keeps it in `failure`."""
+    """Build the library. Returns None, or one line that says why it cannot be built, which is also kept in
+    `failure`."""
     home, tools = _tools()
     if failure.exists():
         before = json.loads(failure.read_text())
@@ -80,27 +81,27 @@ def _build(library, failure, architectures):
     if home is None:
         reason, log = "there is no nvcc: install the CUDA toolkit, or set CUDA_HOME to its folder", ""
     else:
-        print("compiling the CUDA kernels, once: half a minute or so", file=sys.stderr)
+        print("compiling the CUDA kernels, once: about half a minute", file=sys.stderr)
         try:
             _compile(library, home, architectures)
             failure.unlink(missing_ok=True)
             return None
-        except Exception as error:  # of cpp_extension, the compiler, the linker, the loader
+        except Exception as error:  # from cpp_extension, the compiler, the linker or the loader
             log = str(error)
-            reason = f"the compilation failed ({_cause(log)}); {failure} holds all of it, delete it to try again"
+            reason = f"the compilation failed ({_cause(log)}); {failure} has the whole log, delete it to try again"
     failure.write_text(json.dumps({"reason": reason, "tools": tools, "log": log}, indent=1))
     return reason
 
 
 def _cause(log):
-    """The line of a compilation's output that says most."""
+    """The most informative line of a compiler's output."""
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["no output"]
     errors = [line for line in lines if re.search(r"\b(error|fatal)\b", line)]
     return (errors or lines[-1:])[0][:200]
 
 
 def _tools():
-    """(the toolkit's folder or None, what tells the tools from others: {tool: its version, or None})."""
+    """(the toolkit's folder or None, what identifies the tools: {tool: its version, or None})."""
     home = _toolkit()
     commands = {
         "nvcc": home and str(home / "bin" / "nvcc"),
@@ -113,7 +114,7 @@ def _tools():
 
 
 def _toolkit():
-    """The CUDA toolkit's folder, or None. nvcc is asked where it lies: a script on the path may call it."""
+    """The CUDA toolkit's folder, or None. nvcc itself is asked for it, since the nvcc on the path may be a script."""
     for home in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")):
         if home and (Path(home) / "bin" / "nvcc").is_file():
             return Path(home)
@@ -125,7 +126,7 @@ def _toolkit():
 
 
 def _output(*command):
-    """What a command prints, or None where it cannot be run."""
+    """The output of a command, or None if it cannot be run."""
     try:
         process = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
@@ -134,19 +135,19 @@ def _output(*command):
 
 
 def _path():
-    """The search path, and the folder of the interpreter, where pip puts ninja."""
+    """The search path, extended by the interpreter's folder, where pip installs ninja."""
     return os.pathsep.join((os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)))
 
 
 def _compile(library, home, architectures):
-    """Compile SOURCE into `library`, which is there whole or not at all."""
+    """Compile SOURCE into `library`, which is written whole or not at all."""
     with (
         tempfile.TemporaryDirectory(prefix=f"{library.stem}.", dir=library.parent) as folder,
         _environment(PATH=_path(), CUDA_HOME=str(home), TORCH_CUDA_ARCH_LIST=";".join(architectures)),
     ):
         from torch.utils import cpp_extension
 
-        cpp_extension.CUDA_HOME = str(home)  # it may have been imported, and have looked elsewhere, before
+        cpp_extension.CUDA_HOME = str(home)  # if it was imported before, it may have found another folder
         built = cpp_extension.load(
             Path(folder).name.replace(".", "_"),
             [str(SOURCE)],

@@ -1,11 +1,11 @@
 // The kernels of models/ops, behind C functions that ctypes calls (library.py).
 //
-// A kernel is a functor that makes one item of the output; `for_each` runs it over all items, on the GPU as a grid-stride
-// loop. A plain C++ compiler (g++ -x c++) makes the same functions for tensors in main memory out of this file: that is
-// how tests prove the functors where there is no GPU.
+// A kernel is a functor that computes one item of the output; `for_each` runs it over all items, on the GPU as a
+// grid-stride loop. A plain C++ compiler (g++ -x c++) makes the same functions for tensors in main memory from this
+// file: that is how tests check the functors where there is no GPU.
 //
-// Sums and activations are computed in float, whatever type T the tensors have. Index is the type of all offsets: 64 bit
-// only where a tensor needs it, since a GPU divides 32-bit numbers several times as fast.
+// Sums and activations are computed in float, whatever the type T of the tensors. Index is the type of all offsets: 64
+// bits only where a tensor needs it, since a GPU divides 32-bit numbers several times faster.
 
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
@@ -23,7 +23,7 @@
 #endif
 
 #ifndef INDEX_LIMIT
-#define INDEX_LIMIT (int64_t(1) << 30)  // half the range of 32 bit: a loop's last step cannot overflow
+#define INDEX_LIMIT (int64_t(1) << 30)  // half the range of 32 bits: the last step of a loop cannot overflow
 #endif
 
 namespace {
@@ -31,7 +31,7 @@ namespace {
 constexpr int INVALID_VALUE = 1;  // cudaErrorInvalidValue
 
 #ifdef __CUDACC__
-constexpr int THREADS = 256;     // a block
+constexpr int THREADS = 256;     // per block
 constexpr int MAX_BLOCKS = 8192;  // fill any GPU several times over; threads beyond take several items each
 
 template <typename Index, typename Body>
@@ -51,7 +51,7 @@ int for_each(const Body& body, int64_t count, void* stream) {
   run<Index><<<blocks, THREADS, 0, static_cast<cudaStream_t>(stream)>>>(body, Index(count));
   return cudaGetLastError();
 #else
-  const Index threads = 7;  // any number will do, and one that divides little shows a stride that is wrong
+  const Index threads = 7;  // any number works; one that divides few sizes reveals a wrong stride
   for (Index thread = 0; thread < threads; ++thread) {
     Body own = body;
     own.begin();
@@ -63,7 +63,7 @@ int for_each(const Body& body, int64_t count, void* stream) {
 
 // ---- bias, noise, leaky ReLU, gain, clamp ----------------------------------------------------------------------------
 
-// V neighbours in memory, read and written at once where the address is a multiple of their size.
+// V neighbours in memory, read and written at once; the address must be a multiple of their size.
 template <typename T, int V>
 struct alignas(sizeof(T) * V) Pack {
   T value[V];
@@ -99,7 +99,7 @@ struct Activation {
     return y < -clamp ? -clamp : y > clamp ? clamp : y;  // NaN stays NaN
   }
 
-  // The gradient of x, from that of y = operator()(x). y tells the sign of x, since slope and gain are not negative.
+  // The gradient of x, from that of y = operator()(x). y has the sign of x, since slope and gain are not negative.
   ANYWHERE float backward(float gradient, float y) const {
     if (clamp >= 0 && (y <= -clamp || y >= clamp)) return 0;
     return (y > 0 ? gradient : gradient * slope) * gain;
@@ -145,7 +145,7 @@ struct BiasAct {
   }
 };
 
-// All tensors lie in memory alike. Item: V neighbours.
+// All tensors have the same memory layout. Item: V neighbours.
 template <typename T, typename Index, int V>
 struct BiasActBackward {
   const T* gradient;  // of y
@@ -176,7 +176,7 @@ bool aligned(const void* a, const void* b, const void* c) {
 // Functor is BiasAct or BiasActBackward, without its pointers' types; `make` fills one in.
 template <template <typename, typename, int> class Functor, typename T, typename Make>
 int for_each_pack(Make make, int64_t count, bool wide, void* stream) {
-  constexpr int V = 16 / sizeof(T);  // 16 bytes are the most that a thread reads at once
+  constexpr int V = 16 / sizeof(T);  // a thread can read 16 bytes at once
   const bool small = count < INDEX_LIMIT;
   if (wide && small) return for_each<int32_t>(make(Functor<T, int32_t, V>()), (count + V - 1) / V, stream);
   if (wide) return for_each<int64_t>(make(Functor<T, int64_t, V>()), (count + V - 1) / V, stream);
@@ -208,7 +208,7 @@ int bias_act(const void* x, const float* bias, const float* noise, void* y, int6
 template <typename T>
 int bias_act_backward(const void* gradient, const void* y, void* result, int64_t count, Activation activation,
                       void* stream) {
-  activation.clamp = float(T(activation.clamp));  // as near as y could come to it
+  activation.clamp = float(T(activation.clamp));  // rounded as in y
   auto make = [=](auto body) {
     body.gradient = static_cast<const T*>(gradient);
     body.y = static_cast<const T*>(y);
@@ -222,15 +222,15 @@ int bias_act_backward(const void* gradient, const void* y, void* result, int64_t
 
 // ---- upfirdn2d: zeros between the pixels, pad, filter, keep every so many --------------------------------------------
 
-// As library.py fills it in; every array holds what goes for (images, channels, rows, columns), or for (rows, columns).
+// Filled in by library.py. The arrays are for (images, channels, rows, columns), or for (rows, columns).
 struct UpFirDnArguments {
   int64_t x_size[4], x_stride[4], y_size[4], y_stride[4];
   int64_t filter_size[2], up[2], down[2], pad[2];  // pad: zeros before the first row, the first column; may be negative
   int64_t flip;                                    // of the filter, in both directions
-  int64_t channels_last;                           // which order of items makes neighbours of neighbouring threads
+  int64_t channels_last;                           // order of the items, so that threads read neighbours in memory
 };
 
-// SIZE, UP and DOWN: of a square filter whose loops unroll; SIZE 0: any filter. Item: ROWS outputs, one below the other,
+// SIZE, UP and DOWN: of a square filter, whose loops are unrolled; SIZE 0: any filter. Item: ROWS outputs in a column,
 // which share what they read.
 template <typename T, typename Index, int SIZE, int UP, int DOWN, int ROWS>
 struct UpFirDn {
@@ -254,7 +254,7 @@ struct UpFirDn {
     return filter[flip ? any_height * any_width - 1 - i : i];
   }
 
-  // Which pixel stands at a position of the upsampled line, or -1 where a zero does.
+  // The pixel at a position of the upsampled line, or -1 if there is a zero.
   static ANYWHERE int source(int position, int up, int size) {
     if (position < 0 || position % up != 0) return -1;
     const int pixel = position / up;
@@ -276,7 +276,7 @@ struct UpFirDn {
     if (!channels_last) channel = int(rest % channels), rest /= channels;
     const Index image = rest;
 
-    // Where the filter's first tap lies for the first output, on the upsampled image.
+    // The position of the filter's first tap for the first output, in the upsampled image.
     const int top = first_row * down_y - pad_y, left = out_column * down_x - pad_x;
     const T* plane = x + image * x_image + channel * x_channel;
     float sums[ROWS] = {};
@@ -347,7 +347,7 @@ int upfirdn2d(const void* x, const float* filter, void* y, const UpFirDnArgument
     return a.filter_size[0] == size && a.filter_size[1] == size && a.up[0] == up && a.up[1] == up &&
            a.down[0] == down && a.down[1] == down;
   };
-  // The generators' filter: after a transposed convolution; on the way up; and on the way back.
+  // The generators' filter: after a transposed convolution; when upsampling; and in the backward pass of that.
   if (is(4, 1, 1)) return launch_upfirdn2d<T, int32_t, 4, 1, 1, 4>(x, filter, y, a, stream);
   if (is(4, 2, 1)) return launch_upfirdn2d<T, int32_t, 4, 2, 1, 4>(x, filter, y, a, stream);
   if (is(4, 1, 2)) return launch_upfirdn2d<T, int32_t, 4, 1, 2, 4>(x, filter, y, a, stream);
@@ -356,7 +356,7 @@ int upfirdn2d(const void* x, const float* filter, void* y, const UpFirDnArgument
 
 }  // namespace
 
-// ---- what ctypes calls -----------------------------------------------------------------------------------------------
+// ---- the functions that ctypes calls ---------------------------------------------------------------------------------
 
 // Each returns a cudaError_t, 0 for success. dtype: 0 float, 1 half, 2 bfloat16.
 extern "C" {

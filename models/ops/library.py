@@ -5,7 +5,7 @@ import ctypes
 import torch
 from torch.autograd.function import once_differentiable
 
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # as kernels.cu numbers them
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}  # the numbers that kernels.cu uses
 
 _int, _int64, _float, _pointer = ctypes.c_int, ctypes.c_int64, ctypes.c_float, ctypes.c_void_p
 
@@ -23,7 +23,7 @@ class Library:
     """The functions of a compiled kernels.cu. Tensors are float32, float16 or bfloat16, all on one device."""
 
     def __init__(self, file):
-        """Raises OSError where the file cannot be loaded."""
+        """Raises OSError if the file cannot be loaded."""
         functions = ctypes.CDLL(str(file))
         self._bias_act = functions.contraclip_bias_act
         self._bias_act.argtypes = (
@@ -37,7 +37,7 @@ class Library:
         self._error.argtypes, self._error.restype = (_int,), ctypes.c_char_p
 
     def _launch(self, function, x, *arguments):
-        """Call a function on x's device and its current stream. Raises RuntimeError where it reports an error."""
+        """Call a function on the device of x and its current stream. Raises RuntimeError if it reports an error."""
         with torch.cuda.device_of(x):
             stream = torch.cuda.current_stream(x.device).cuda_stream if x.is_cuda else None
             error = function(DTYPES[x.dtype], *arguments, stream)
@@ -58,7 +58,7 @@ class Library:
         return y
 
     def bias_act_backward(self, gradient, y, slope, gain, clamp):
-        """The gradient of bias_act's y -> that of its x, laid out as y is."""
+        """The gradient of bias_act's y -> that of its x, in the memory format of y."""
         gradient = gradient.contiguous(memory_format=_memory_format(y))
         result = torch.empty_like(y)
         if y.numel():
@@ -71,7 +71,7 @@ class Library:
     def upfirdn2d(self, x, kernel, up, down, pad, size, flip=False):
         """`models.ops.upfirdn2d` for a kernel (kh, kw), pad (top, left) and the output's size (height, width).
 
-        flip turns the kernel round in both directions.
+        flip: mirror the kernel in both directions.
         """
         kernel = _float_on(x, kernel)
         y = torch.empty((*x.shape[:2], *size), dtype=x.dtype, device=x.device, memory_format=_memory_format(x))
@@ -101,7 +101,8 @@ def _address(tensor):
 
 
 def _float_on(x, values):
-    """Parameters in the kernels' float32, contiguous; not moved between devices, which would wait for the GPU."""
+    """Parameters as contiguous float32, which the kernels need; not moved between devices, which would wait for the
+    GPU."""
     if values is None:
         return None
     if values.device != x.device:
@@ -145,9 +146,9 @@ class UpFirDn2d(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        # y[o] sums kernel[j] over x[i] where i up = o down + j - pad. So the gradient of x[i] sums kernel[j] over that
-        # of y[o] where o down = i up + pad - j: the same operation with up and down changed over, and, with the kernel
-        # turned round (j -> taps - 1 - j), a pad of taps - 1 - pad.
+        # y[o] is the sum of kernel[j] x[i] where i up = o down + j - pad. So the gradient of x[i] is the sum of
+        # kernel[j] times that of y[o] where o down = i up + pad - j: the same operation with up and down exchanged, the
+        # kernel mirrored (j -> taps - 1 - j), and a pad of taps - 1 - pad.
         (kernel,) = ctx.saved_tensors
         pad = tuple(taps - 1 - before for taps, before in zip(kernel.shape, ctx.pad))
         dx = ctx.library.upfirdn2d(gradient, kernel, ctx.down, ctx.up, pad, ctx.size, flip=True)

@@ -1,4 +1,4 @@
-"""The plain PyTorch twins of the kernels: they say what is computed, and serve wherever the kernels do not."""
+"""The plain PyTorch twins of the kernels: they define what is computed, and are used wherever the kernels are not."""
 
 import torch.nn.functional as F
 
@@ -19,7 +19,7 @@ def bias_act(x, bias, noise, slope, gain, clamp):
     y = x if noise is None else x + noise.to(x.dtype)
     if bias is not None:
         y = y + bias.to(x.dtype)[:, None, None]
-    y = F.leaky_relu(y, slope, inplace=y is not x)  # no derivative needs the sum: a tensor less to allocate
+    y = F.leaky_relu(y, slope, inplace=y is not x)  # no derivative needs the sum, so a tensor is saved
     if gain != 1:
         y = y * gain
     return y if clamp is None else y.clamp(-clamp, clamp)

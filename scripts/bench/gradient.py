@@ -3,10 +3,10 @@
     python -m scripts.bench.gradient --gan stylegan2_portraits64 --batch-size 9
     python -m scripts.bench.gradient --gan stylegan2 --resolution 256 --batch-size 3 --threads 2
 
-A generator's name takes its weights, its CLIP and nine paths of the attributes; `stylegan2` and `pggan` take random
-weights of the published shapes and of a CLIP ViT-B/32. The cosine is that of the support sets' gradient to the one of
-the same batch in float32, at full resolution, all images at once. Memory is the GPU's peak, or on the CPU the most that
-autograd holds for a backward pass at a time.
+The name of a generator stands for its weights, its CLIP and the nine paths of `attributes`; `stylegan2` and `pggan`
+stand for random weights of the published shapes and of a CLIP ViT-B/32. The cosine is between the gradient of the
+support sets and that of the same batch in float32, at full resolution, in one pass. Memory is the GPU's peak, or on the
+CPU the most that autograd holds for a backward pass at any time.
 """
 
 import argparse
@@ -22,20 +22,21 @@ def parse(arguments):
         prog="python -m scripts.bench.gradient", description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    p.add_argument("--gan", default="stylegan2_portraits64", help="a generator's name, or stylegan2, pggan: random")
-    p.add_argument("--resolution", type=int, choices=(256, 1024), default=256, help="of a random generator")
+    p.add_argument("--gan", default="stylegan2_portraits64",
+                   help="a generator's name, or stylegan2 or pggan for random weights")
+    p.add_argument("--resolution", type=int, choices=(256, 1024), default=256, help="with random weights")
     p.add_argument("--batch-size", type=int, default=9)
     p.add_argument("--micro-batch-sizes", type=int, nargs="*", default=[1, 3], metavar="M")
-    p.add_argument("--synthesis-resolutions", type=int, nargs="*", metavar="R", help="default: a half, a quarter, ..")
-    p.add_argument("--precisions", nargs="*", choices=("tf32", "bf16", "fp16"), help="default: all that differ here")
-    p.add_argument("--repeats", type=int, default=3, help="timed steps, after one that is not")
+    p.add_argument("--synthesis-resolutions", type=int, nargs="*", metavar="R", help="default: a half and a quarter")
+    p.add_argument("--precisions", nargs="*", choices=("tf32", "bf16", "fp16"), help="default: all that have an effect")
+    p.add_argument("--repeats", type=int, default=3, help="timed steps, after one that is not timed")
     p.add_argument("--threads", type=int, help="CPU threads")
     p.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     return p.parse_args(arguments)
 
 
 def build(args, device):
-    """The method: ContraCLIP on the generator and CLIP that the arguments name."""
+    """ContraCLIP on the generator and CLIP that the arguments name."""
     import torch
 
     from lib.config import CLIP_OF
@@ -53,7 +54,7 @@ def build(args, device):
         generator, encoder = load_generator(args.gan, device), load_clip(CLIP_OF.get(args.gan, "ViT-B/32"))
         space = latent_space(generator, "W" if "W" in generator.family.spaces else "Z")
         features = encode_dipoles(load_corpus("attributes"), encoder)
-    radius = 1.2 * space.dim**0.5  # about that of Z, and of the portraits' W
+    radius = 1.2 * space.dim**0.5  # about the Jung radius of Z, and of the portraits' W
     return contraclip(space, encoder.to(device), features, DIPOLES, radius, batch_size=args.batch_size,
                       temperature=0.1, min_shift_magnitude=0.4, max_shift_magnitude=0.8)
 

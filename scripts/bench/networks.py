@@ -1,4 +1,4 @@
-"""What the benches run: networks of the published shapes with random weights, and ContraCLIP on given networks."""
+"""What the benchmarks run: networks of the published shapes with random weights, and ContraCLIP on given networks."""
 
 
 def random_generator(kind, resolution):
@@ -15,7 +15,7 @@ def random_generator(kind, resolution):
 
 
 def random_networks(kind, resolution):
-    """(generator, CLIP ViT-B/32 encoder), the same at every call."""
+    """(generator, CLIP ViT-B/32 encoder), the same in every call."""
     import torch
 
     from models.clip_encoder import CLIPEncoder, clip

@@ -1,7 +1,7 @@
-"""The plain step: what a straightforward implementation does, to compare with. It serves the bench alone.
+"""The plain step: what a straightforward implementation does. Used only for comparison in the benchmark.
 
-Same networks, same mathematics, no care for speed: float32, a modulated weight for each sample in one grouped
-convolution, gradients enabled on all weights of the generator and of CLIP, both images through one graph, one optimiser
+The same networks and mathematics without regard to speed: float32, a modulated weight for each sample in one grouped
+convolution, gradients enabled for all weights of the generator and of CLIP, both images in one graph, one optimiser
 over the support sets.
 """
 
@@ -13,14 +13,14 @@ from models.stylegan2 import ACTIVATION_GAIN, LEAKY_SLOPE, StyledLayer, Upsampli
 
 
 def filtered(x, kernel, padding):
-    """x (B, C, H, W), zero-padded and filtered with kernel (1, 1, 4, 4), each channel as an image of its own."""
+    """x (B, C, H, W), zero-padded and filtered with kernel (1, 1, 4, 4), each channel as a separate image."""
     batch, channels = x.shape[:2]
     x = F.conv2d(F.pad(x.reshape(batch * channels, 1, *x.shape[2:]), (*padding, *padding)), kernel)
     return x.view(batch, channels, *x.shape[2:])
 
 
 def modulated_conv(layer, x, style):
-    """x (B, in, H, W), style (B, in) -> (B, out, H', W'): a weight for each sample, all in one grouped convolution."""
+    """x (B, in, H, W), style (B, in) -> (B, out, H', W'), with a weight for each sample in one grouped convolution."""
     batch, inputs, height, width = x.shape
     weight = layer.weight * layer.weight_gain * style[:, None, :, None, None]
     if layer.demodulate:

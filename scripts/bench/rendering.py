@@ -1,14 +1,14 @@
-"""Rendering paths against the plain way: frames a second, and how much of the time the generator is at work.
+"""Rendering paths, compared with the plain way: frames per second, and the share of time that the generator works.
 
     python -m scripts.bench.rendering
     python -m scripts.bench.rendering --setting portraits --pictures all --workers 2 --repeats 3
 
-The plain way walks one code, one path and one sense at a time, makes one frame at a time, keeps a path's frames, and
-writes each picture itself before it goes on, animations with Pillow's own writer. Ours is
-`lib.walking.traversal.traverse`, the whole of what traverse_latent_space.py does between loading and the pages, with
-the start of its processes. Both run in
-one process in turn, into fresh folders, on the same codes, random paths and generator; the table has the medians, and
-the command fails where their pictures differ. "Busy" is the time within the generator over the whole time.
+The plain way walks one code, one path and one direction at a time, makes one frame at a time, keeps the frames of a
+path, and writes each picture before it goes on, animations with Pillow's own writer. Ours is
+`lib.walking.traversal.traverse`: everything that traverse_latent_space.py does between loading and the pages, including
+the start of its processes. Both run in turn in one process, into new folders, with the same codes, random paths and
+generator. The table has the medians, and the command fails if the pictures differ. "Busy" is the share of the time that
+is spent in the generator.
 
 The settings: the embedded portraits at 64 px, and StyleGAN2 of the published shape at 256 px with random weights.
 """
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-SETTINGS = {  # codes, paths, steps in either sense
+SETTINGS = {  # codes, paths, steps in either direction
     "portraits": (2, 9, 15),
     "stylegan2_256": (1, 3, 4),
 }
@@ -28,8 +28,8 @@ PICTURES = {
     "all": {"strip": True, "strip_number": 9, "strip_height": 256, "gif": True, "gif_height": 256, "gif_fps": 30},
 }
 EPS = 0.2
-# Mean difference of a picture's levels. Batches round otherwise, by one level here and there, which may choose another
-# colour for an animation's palette, and so another dither.
+# Allowed mean difference of a picture's levels. Other batches round differently, by one level in a few places, which
+# can change a colour of an animation's palette and therefore the dithering.
 MOST_APART = {".jpg": 0.5, ".gif": 6}
 
 
@@ -41,18 +41,18 @@ def parse(arguments):
     )
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=list(PICTURES),
-                        help="images alone, or strips and animations of 256 px too")
+                        help="images only, or strips and animations of 256 px too")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads of the generator (default: torch's own choice)")
     parser.add_argument("--batch-size", type=int, help="images at a time (default: the command's)")
     parser.add_argument("--workers", type=int, help="processes that encode (default: the command's)")
-    parser.add_argument("--steps", type=int, help="steps in either sense (default: the setting's)")
+    parser.add_argument("--steps", type=int, help="steps in either direction (default: the setting's)")
     parser.add_argument("--repeats", type=int, default=3, help="timed runs of each kind (default: 3)")
     return parser.parse_args(arguments)
 
 
 class Timed:
-    """A latent space that counts the seconds within its generator."""
+    """A latent space that counts the seconds spent in its generator."""
 
     def __init__(self, space):
         self.space, self.seconds = space, 0.0
@@ -103,16 +103,16 @@ def write_pool(space, num_codes, folder):
 
 
 def walk_plainly(space, support_sets, code, k, settings):
-    """One path of one code, as a list of codes from the end of negative shifts to that of positive ones."""
+    """One path from one code, as a list of codes from the end of negative shifts to that of positive ones."""
     import torch
 
     walked = [code]
-    for sense in (-1, 1):
+    for sign in (-1, 1):
         current = code
         for _ in range(settings.shift_steps):
-            step = sense * settings.eps * support_sets(space.positions(current), torch.tensor([k]))
+            step = sign * settings.eps * support_sets(space.positions(current), torch.tensor([k]))
             current = space.shift(current, step)
-            walked.append(current) if sense == 1 else walked.insert(0, current)
+            walked.append(current) if sign == 1 else walked.insert(0, current)
     return walked
 
 
@@ -150,7 +150,7 @@ def save_gif_plainly(frames, file, settings):
 
 
 def check_same(plain, ours):
-    """Fail where the two ways gave other files, or pictures that differ."""
+    """Fail if the two ways made different files or pictures."""
     import numpy as np
     from PIL import Image
 
@@ -159,14 +159,14 @@ def check_same(plain, ours):
 
     extra = pictures(ours) - pictures(plain)
     if not pictures(plain) <= pictures(ours) or {file.name for file in extra} != {"original_image.jpg"}:
-        raise SystemExit(f"the two ways gave different files: {sorted(pictures(plain) ^ pictures(ours))[:3]}")
+        raise SystemExit(f"the two ways made different files: {sorted(pictures(plain) ^ pictures(ours))[:3]}")
     for file in pictures(plain):
         a, b = (Image.open(folder / file) for folder in (plain, ours))
         for i in range(getattr(a, "n_frames", 1)):
             a.seek(i), b.seek(i)
             apart = np.abs(np.asarray(a.convert("RGB"), float) - np.asarray(b.convert("RGB"), float)).mean()
             if apart > MOST_APART[file.suffix]:
-                raise SystemExit(f"the two ways gave different pictures: {file}, frame {i}, by {apart:.2f} levels")
+                raise SystemExit(f"the two ways made different pictures: {file}, frame {i}, by {apart:.2f} levels")
 
 
 def measure(setting, pictures, args, device):
@@ -213,7 +213,7 @@ def main(arguments=None):
         torch.set_num_threads(args.threads)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"torch {torch.__version__}, {name}; medians of {args.repeats} runs, frames a second\n")
+    print(f"torch {torch.__version__}, {name}; medians of {args.repeats} runs, frames per second\n")
     print("| generator | pictures | batch | workers | frames | plain | ours | ratio | busy, plain | busy, ours |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for setting in args.setting:

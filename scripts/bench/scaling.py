@@ -1,18 +1,18 @@
-"""How the time and memory of a training step grow: one sweep for each quantity, and a plot of them all.
+"""How time and memory of a training step grow: one sweep for each quantity, and a plot of all of them.
 
     python -m scripts.bench.scaling
     python -m scripts.bench.scaling --sweep paths dipoles --plot docs/scaling.png
 
-    paths       K, of 64 dipoles in 512 dimensions, batch 16    support sets and Adam alone
-    dipoles     N, for 9 paths in 512 dimensions, batch 16      support sets and Adam alone
-    dimension   d, for 9 paths of 64 dipoles, batch 16          support sets and Adam alone
+    paths       K, of 64 dipoles in 512 dimensions, batch 16    only support sets and Adam
+    dipoles     N, for 9 paths in 512 dimensions, batch 16      only support sets and Adam
+    dimension   d, for 9 paths of 64 dipoles, batch 16          only support sets and Adam
     batch       B, on the embedded portraits                    the whole step
     micro       M of a batch of 16, on the portraits            the whole step, --micro-batch-size M
     resolution  R of a StyleGAN2 of the published widths, with CLIP ViT-B/32 (random weights), batch 1: the whole step
     processes   P that torchrun starts, on the portraits, batch 8, one thread each: train.py from its 10th iteration on
 
-Each point is measured in a fresh process: the median of its steps, and by how much its memory grew at most from just
-before the support sets were made (for resolution, from before the networks were).
+Each point is measured in a new process: the median time of its steps, and the largest growth of its memory since just
+before the support sets were made (for `resolution`, since before the networks were made).
 """
 
 import argparse
@@ -42,7 +42,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 def growth(begin, threads):
-    """begin() -> step(). The median seconds of a step, and the bytes that memory grew by at most since before begin."""
+    """begin() -> step(). The median seconds of a step, and the largest growth of memory since before begin(), in
+    bytes."""
     import torch
 
     from scripts.bench.step import peak_resident
@@ -132,7 +133,7 @@ def processes_together(count):
 
 
 def measure(sweep, value, threads):
-    """(seconds, bytes) of one point. To be called in a fresh process."""
+    """(seconds, bytes) of one point. To be called in a new process."""
     alone = {"paths": PATHS, "dipoles": DIPOLES, "dimension": DIMENSION}
     if sweep in alone:
         return support_sets_alone(*(alone | {sweep: value}).values(), threads)
@@ -161,7 +162,7 @@ def plot(found, path):
         panel.set(title=sweep, xscale="log", yscale="log")
         panel.set_xticks(values, [str(value) for value in values], minor=False)
         panel.set_xticks([], minor=True)
-        panel.set_ylabel("ms a step", color="tab:blue")
+        panel.set_ylabel("ms per step", color="tab:blue")
         if points[0][2] is not None:
             other = panel.twinx()
             other.plot(values, [max(size, 2**17) / 2**20 for _, _, size in points], "s--", color="tab:red")
@@ -174,9 +175,9 @@ def plot(found, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sweep", nargs="+", choices=SWEEPS, default=list(SWEEPS))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one per core")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="needs matplotlib")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="what was measured, kept here and taken from here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where results are kept, and read from if they exist")
     args = parser.parse_args()
     found = json.loads(args.json.read_text()) if args.json and args.json.exists() else {}
     spawn = multiprocessing.get_context("spawn")
@@ -188,7 +189,7 @@ def main():
                     found[sweep].append((value, *pool.submit(measure, sweep, value, args.threads).result()))
             if args.json:
                 args.json.write_text(json.dumps(found))
-        print(f"\n| {sweep} | ms a step | MiB |\n|---|---|---|")
+        print(f"\n| {sweep} | ms per step | MiB |\n|---|---|---|")
         for value, seconds, size in found[sweep]:
             print(f"| {value} | {1000 * seconds:.3g} | {'-' if size is None else f'{size / 2**20:.0f}'} |", flush=True)
     if args.plot:

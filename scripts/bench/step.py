@@ -1,16 +1,16 @@
-"""The training step against the plain one: time, memory, and how far from what the arithmetic allows.
+"""The training step, compared with the plain one and with what the arithmetic allows: time and memory.
 
     python -m scripts.bench.step
     python -m scripts.bench.step --gan stylegan2 --resolution 256 --batch-size 3 --repeats 5 --threads 2
 
 Generators of the published shapes and a CLIP ViT-B/32, both with random weights; nine paths of 64 dipoles, in W+ layers
 0 to 11 for StyleGAN2. The plain step is in `plain.py`, ours is `lib.training.step.step`; Adam follows either.
-Both run in one process in turn, on the same batch; the table has the medians, and the command fails where the two
-disagree on the support sets' gradient. Peak memory is of a fresh process for each.
+Both run in turn in one process, on the same batch. The table has the medians, and the command fails if the two disagree
+on the gradient of the support sets. Peak memory is measured in a new process for each.
 
-The floor is what the arithmetic asks for: the multiplications and additions of a direct convolution, once forward for
-the plain images, once forward and once backward for the shifted ones, at the rate that a large float32 matrix product
-reaches in the same run. A step can beat it only by needing fewer multiplications.
+The floor is the time that the arithmetic needs: the multiplications and additions of direct convolutions, one forward
+pass for the plain images, one forward and one backward pass for the shifted ones, at the rate of a large float32 matrix
+product in the same run. A step can be faster only by needing fewer multiplications.
 """
 
 import argparse
@@ -20,7 +20,7 @@ NUM_PATHS, NUM_DIPOLES = 9, 64
 OBJECTIVE = ("nonlinear", "contrastive", 0.5)
 SHIFT_RANGE = (0.25, 0.45)
 LEAST_COSINE = 0.9999  # between the two steps' gradients
-MATRIX = {"cpu": 4096, "cuda": 16384}  # side of the matrices whose product sets the rate
+MATRIX = {"cpu": 4096, "cuda": 16384}  # side of the matrices whose product gives the rate
 
 
 def parse(arguments):
@@ -34,9 +34,9 @@ def parse(arguments):
     parser.add_argument("--threads", type=int, default=None, help="CPU threads (default: torch's own choice)")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps of each kind (default: 5)")
     parser.add_argument("--processor-time", action="store_true",
-                        help="CPU: time the processor spends rather than the clock's, for a machine with other work; "
-                        "of all threads together, so --threads 1 goes with it")
-    parser.add_argument("--no-plain", action="store_true", help="time our step alone")
+                        help="CPU: measure processor time instead of elapsed time, for a machine with other work; it "
+                        "is the sum over all threads, so use --threads 1")
+    parser.add_argument("--no-plain", action="store_true", help="measure only our step")
     return parser.parse_args(arguments)
 
 
@@ -66,7 +66,7 @@ class Bench:
         self.device = device
 
     def step(self, kind):
-        """One whole iteration -> the support sets' gradient."""
+        """One whole iteration -> the gradient of the support sets."""
         from lib.training.step import step
         from scripts.bench import plain
 
@@ -95,18 +95,19 @@ class Bench:
         return clock() - start
 
     def check(self):
-        """Cosine of the two gradients. The plain one comes first: neither step moves the sets so far as to matter."""
+        """Cosine of the two gradients. (The first step changes the support sets too little to matter.)"""
         from lib.training.trainer import gradient_cosine
 
         return gradient_cosine(self.step("plain"), self.step("ours"))
 
     def operations(self):
-        """Floating-point operations that a step cannot do without, by direct convolution."""
+        """The floating-point operations that a step needs with direct convolutions."""
         from torch.utils.flop_counter import FlopCounterMode
 
         from scripts.bench import plain
 
-        # Gradients are enabled on the weights, lest attention takes a path that the counter does not know.
+        # With gradients enabled for the weights, since attention otherwise uses a kernel that the counter does not
+        # know.
         self.space.generator.requires_grad_(True)
         self.clip_encoder.requires_grad_(True)
         codes = self.space.codes_of(self.batch[0][:1])
@@ -116,8 +117,8 @@ class Bench:
 
 
 def peak_memory(kind, *setting):
-    """Bytes that a process needs for two steps of this kind, weights and libraries included; None: it has not enough.
-    To be called in a fresh process."""
+    """Bytes that a process needs for two steps of this kind, including weights and libraries; None if it runs out of
+    memory. To be called in a new process."""
     import torch
 
     if setting[-2] == "cpu":
@@ -136,7 +137,7 @@ def peak_memory(kind, *setting):
 
 
 def peak_resident():
-    """The most memory that this process has held, in bytes. `getrusage` would count what its parent held, too."""
+    """The peak memory of this process, in bytes. (`getrusage` would include that of its parent.)"""
     import re
     from pathlib import Path
 
@@ -144,7 +145,7 @@ def peak_resident():
 
 
 def limit_memory():
-    """Make what this process cannot have an error, before the machine runs out of it."""
+    """Limit the memory of this process, so that it fails before the machine runs out of memory."""
     import resource
     from pathlib import Path
 
@@ -162,7 +163,7 @@ def fresh_process(function, *arguments):
 
 
 def matrix_rate(device, clock):
-    """Floating-point operations a second of a large float32 matrix product: the best of five."""
+    """Floating-point operations per second of a large float32 matrix product: the best of five."""
     import torch
 
     side = MATRIX[device]
@@ -176,7 +177,7 @@ def matrix_rate(device, clock):
 
 
 def row(gan, resolution, batch_size, options):
-    """Measure one setting -> its line of the table, and whether the gradients agree."""
+    """Measure one setting -> its row of the table, whether the gradients agree, and the rate of a matrix product."""
     import time
     from statistics import median
 
@@ -196,14 +197,14 @@ def row(gan, resolution, batch_size, options):
     typical = {kind: median(values) for kind, values in times.items()}
     floor = bench.operations() / median(rates)
 
-    def told(values, form):
+    def shown(values, form):
         return [form.format(values[kind]) if values.get(kind) else "-" for kind in ("plain", "ours")]
 
     gib = {kind: value and value / 2**30 for kind, value in memory.items()}
     pair = len(typical) == 2
-    cells = [f"{gan} {resolution}", str(batch_size), *told(typical, "{:.3g}")]
+    cells = [f"{gan} {resolution}", str(batch_size), *shown(typical, "{:.3g}")]
     cells += [f"{typical['plain'] / typical['ours']:.2f}" if pair else "-", f"{floor:.3g}"]
-    cells += [*told(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
+    cells += [*shown(gib, "{:.2f}"), f"{cosine:.6f}" if pair else "-"]
     return "| " + " | ".join(cells) + " |", cosine is None or cosine > LEAST_COSINE, median(rates)
 
 

@@ -1,9 +1,9 @@
-"""Sentences about a portrait, and portraits worth a sentence.
+"""Sentences about portraits, and random portraits to write them about.
 
-A portrait is a row of 25 factors in [0, 1] (`portrait_factors.FACTORS`). Everything that can be said of one stands in
-`portrait_factors.AXES` and in the tables below as a form with `*` in the noun's place: `bald *` goes before the noun,
-`* with hair` after it, and a form without `*` is itself a noun. A form is tied to the factors that it is about, and is
-only said where they are clearly so; it says nothing of the other factors.
+A portrait is a row of 25 factors in [0, 1] (`portrait_factors.FACTORS`). Everything that a sentence can say is listed
+in `portrait_factors.AXES` and in the tables below, as forms with `*` in place of the noun: `bald *` goes before the
+noun, `* with hair` after it, and a form without `*` is itself a noun. A form is about certain factors, is used only
+where it is clearly true of them, and says nothing about the others.
 """
 
 import random
@@ -15,11 +15,11 @@ from lib.judges.portrait_factors import AXES, FACTORS, INDEX, POLES
 
 LOW, HIGH = (0.0, 0.35), (0.65, 1.0)
 
-# Where the default LOW and HIGH do not show: half-closed eyes are open, thin hair is hair.
+# Ranges where the default LOW and HIGH are not visible: half-closed eyes are still open, thin hair is still hair.
 ENDS = {"eye_open": ((0.0, 0.2), (0.5, 1.0)), "hair_amount": ((0.0, 0.2), (0.55, 1.0)),
         "hair_color": ((0.0, 0.18), (0.85, 1.0)), "eye_color": ((0.0, 0.2), (0.8, 1.0))}
 
-# What lies between the ends of a factor.
+# Forms for values between the ends of a factor.
 MIDDLES = [
     ("age", (0.42, 0.58), ("middle aged *", "* of middle age")),
     ("hair_length", (0.42, 0.58), ("* with hair of medium length",)),
@@ -34,7 +34,7 @@ MIDDLES = [
     ("shirt_hue", (0.76, 0.88), ("* in a blue shirt", "* wearing a blue shirt")),
 ]
 
-# A factor shows, and is spoken of, only where another one lets it.
+# factor: (another one, the range of that in which the factor is visible and may be mentioned)
 GUARDS = {"hair_length": ("hair_amount", (0.5, 1.0)), "hair_color": ("hair_amount", (0.5, 1.0)),
           "eye_color": ("eye_open", (0.5, 1.0)), "eye_size": ("eye_open", (0.4, 1.0))}
 
@@ -70,20 +70,20 @@ JOINERS = ("a", "an", "and", "with", ",", ".")
 
 @dataclass(frozen=True)
 class Statement:
-    """`forms` may be said where each factor of `ranges` lies in its range and each of `guards` in its own."""
+    """`forms` may be said if each factor of `ranges` is in its range, and each of `guards` in its own."""
     ranges: dict
     forms: tuple
     guards: dict
     weight: float
 
     def holds(self, factors):
-        """Whether it is true of `factors`, one row of 25 floats."""
+        """Whether the statement is true of `factors`, a row of 25 floats."""
         return all(low <= factors[INDEX[name]] <= high
                    for conditions in (self.ranges, self.guards) for name, (low, high) in conditions.items())
 
 
 def _statements():
-    """Every statement of the tables. The weights make the corpora's own subjects, and the rare emotions, frequent."""
+    """All statements of the tables. The weights make the subjects of the corpora, and rare emotions, more frequent."""
     weights = {name: 2.5 for name, _ in POLES} | {"femininity": 6.0, "tears": 2.0}
     statements = []
     for name, pairs in AXES.items():
@@ -101,15 +101,15 @@ STATEMENTS = _statements()
 
 
 def all_words():
-    """The set of words, commas and full stops that a caption can hold, for a vocabulary."""
+    """The set of words, commas and full stops that a caption can contain, for a vocabulary."""
     forms = [form for statement in STATEMENTS for form in statement.forms]
     words = {word for phrase in (*forms, *OPENINGS, *NOUNS, *JOINERS) for word in phrase.split()}
     return words - {"*"}
 
 
 def choose_statements(factors, rng, count, without=()):
-    """Up to `count` statements that hold of `factors`, no two about the same factor and none that a change of the
-    factors `without` could make untrue."""
+    """Up to `count` statements that are true of `factors`: no two about the same factor, and none that a change of the
+    factors `without` could make false."""
     open_to_choice = [s for s in STATEMENTS if s.holds(factors) and s.guards.keys().isdisjoint(without)]
     chosen, spoken = [], set(without)
     while len(chosen) < count:
@@ -124,7 +124,7 @@ def choose_statements(factors, rng, count, without=()):
 
 def sentence(forms, rng):
     """A sentence that says `forms` (strings with `*` in the noun's place, at most one noun), in a random wording."""
-    # Drawn first, so that two sentences from equal `rng` share them whatever they say.
+    # Drawn first, so that two sentences from equal `rng` share them, whatever the forms are.
     opening, noun, end = rng.choice(OPENINGS), rng.choice(NOUNS), rng.choice((".", ".", ""))
     before = [form[:-2] for form in forms if form.endswith(" *")]
     after = [form[2:] for form in forms if form.startswith("* ")]
@@ -148,26 +148,27 @@ def describe(factors, rng):
 def caption(factors, rng):
     """A sentence that says some of what is clearly true of a portrait.
 
-    factors: one row of 25 floats in [0, 1]; rng: a `random.Random`. Says a random one to four of the true statements
-    (fewer where fewer hold; a portrait of which nothing holds is just a person).
+    factors: a row of 25 floats in [0, 1]; rng: a `random.Random`. It makes one to four random true statements, or fewer
+    if fewer are true (without any, the portrait is just a person).
     """
     return describe(factors, rng)[0]
 
 
 def caption_with_factors(factors, rng):
-    """`caption`, and the indices of the factors that it speaks of: (str, sorted list of int)."""
+    """`caption`, and the indices of the factors that it mentions: (str, sorted list of int)."""
     text, chosen = describe(factors, rng)
     return text, sorted(INDEX[name] for statement in chosen for name in statement.ranges)
 
 
 def contrast(factors, factor, rng):
-    """Two descriptions that differ only in what they say of one factor, for a portrait with it low and with it high.
+    """Two descriptions that differ only in what they say about one factor: for a portrait where it is low, and for the
+    same portrait where it is high.
 
-    factors: one row of 25 floats, of which that of `factor` (a key of AXES) is not read. Returns
+    factors: a row of 25 floats; that of `factor` (a key of AXES) is not read. Returns
     ((low sentence, its statements), (high sentence, its statements)).
     """
     low_form, high_form = rng.choice(AXES[factor])
-    # Emotions are about several factors: one that speaks of `factor` would not stay true when it changes.
+    # Emotions are about several factors: one that is about `factor` too would become false when that changes.
     shared = choose_statements(factors, rng, rng.choice((0, 0, 1, 2)), without=(factor,))
     said = [rng.choice(s.forms) for s in shared]
     guards = dict([GUARDS[factor]]) if factor in GUARDS else {}
@@ -179,8 +180,8 @@ def contrast(factors, factor, rng):
 
 
 def sample_factors(n, generator, emotional=0.25):
-    """Factors (n, 25) in [0, 1]: uniform and independent, but that a fraction `emotional` of the rows has the factors
-    of one of the seven EMOTIONS drawn from its ranges, since by chance alone those are rare."""
+    """Factors (n, 25) in [0, 1], uniform and independent, except that a fraction `emotional` of the rows has the
+    factors of one of the seven EMOTIONS drawn from its ranges, since these rarely occur by chance."""
     factors = torch.rand(n, len(FACTORS), generator=generator)
     emotions = torch.randint(len(EMOTIONS), (n,), generator=generator)
     emotions[torch.rand(n, generator=generator) >= emotional] = -1

@@ -23,7 +23,7 @@ LABEL_WIDTH = 190
 
 
 def stacked_strips(code, dipoles):
-    """The strips of all paths of a code's directory, one below the other, each between its two sentences."""
+    """The strips of all paths in a code's directory, one below the other, each between its two sentences."""
     strips = [Image.open(code / "paths_strips" / f"path_{k:03d}_strip.jpg") for k in range(len(dipoles))]
     width, height = strips[0].width // 2, strips[0].height // 2
     sheet = Image.new("RGB", (width + 2 * LABEL_WIDTH, height * len(strips)), "white")
@@ -37,7 +37,7 @@ def stacked_strips(code, dipoles):
 
 
 def two_lines(sentence):
-    """A sentence of these corpora, without what all of them begin with, in lines that fit beside a strip."""
+    """A sentence without "a photo of", in lines that fit beside a strip."""
     words = sentence.removeprefix("a photo of ").rstrip(".").split()
     half = (len(words) + 1) // 2 if len(words) > 3 else len(words)
     return "\n".join(" ".join(part) for part in (words[:half], words[half:]) if part)
@@ -50,7 +50,8 @@ def main(arguments):
     args = parser.parse_args(arguments)
     found = sorted(args.results.glob(f"{args.code}*/paths_strips"))
     if len(found) != 1:
-        raise UserError(f"{args.results} has {len(found)} codes that begin with {args.code}")
+        raise UserError(f"{args.results} has {len(found)} codes that begin with {args.code!r}: give one that exists "
+                        "once")
     code = found[0].parent
     dipoles = read_json(args.results.parents[2] / "models" / "semantic_dipoles.json")
     DOCS.mkdir(exist_ok=True)

@@ -1,9 +1,9 @@
-"""Measure the embedded world: what its networks know of the portraits that they were trained on.
+"""Measure the embedded world: how well its networks know the portraits that they were trained on.
 
     python -m scripts.portraits.measure --sheet samples.png
 
-Prints the scorer's error, the share of each factor's range that the generators reach, and how often CLIP tells the
-poles of the corpus `attributes` apart.
+Prints the scorer's error, the share of each factor's range that the generators reach, and how often CLIP distinguishes
+the poles of the corpus `attributes`.
 """
 
 import argparse
@@ -35,13 +35,13 @@ def samples(name, count, seed=11):
 
 @torch.no_grad()
 def ranges(factor_scorer, images):
-    """The 5% and 95% quantiles of each factor as the scorer reads it: (2, 25)."""
+    """The 5% and 95% quantiles of each factor, as read by the scorer: (2, 25)."""
     scores = torch.cat([factor_scorer(part) for part in images.split(250)])
     return torch.quantile(scores, torch.tensor([0.05, 0.95]), dim=0)
 
 
 def coverage(reached, asked):
-    """Share of the intervals `asked` (2, 25) that lies within the intervals `reached`: (25,)."""
+    """The share of the intervals `asked` (2, 25) that is within the intervals `reached` (2, 25): (25,)."""
     overlap = torch.minimum(reached[1], asked[1]) - torch.maximum(reached[0], asked[0])
     return (overlap / (asked[1] - asked[0])).clamp(0, 1)
 
@@ -54,7 +54,7 @@ def write_sheet(images, path):
 
 def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sheet", type=Path, help="write 64 samples of each generator to this PNG, by name")
+    parser.add_argument("--sheet", type=Path, help="write 64 samples of each generator to this PNG; its name is added")
     args = parser.parse_args(arguments)
     factor_scorer = load_scorer()
     error = scorer.errors(factor_scorer)
@@ -71,7 +71,7 @@ def main(arguments):
     for i, name in enumerate(FACTORS):
         print(f"{name:>22}  {error[i]:14.3f}   " + "  ".join(f"{one[i]:6.0%}" for one in covered))
     print(f"{'mean':>22}  {error.mean():14.3f}   least: " + "  ".join(f"{one.min():6.0%}" for one in covered))
-    print("\nCLIP, which of two poles a held-out render shows:")
+    print("\nWhich of two poles a held-out render shows, by CLIP:")
     train_clip.report(*train_clip.evaluate(str(CLIP_FILES["clip_portraits64"]), seed=0))
 
 

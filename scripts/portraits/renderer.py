@@ -1,7 +1,7 @@
 """Draw flat-cartoon portraits from 25 independent factors.
 
-The pictures are the training data of the small generator, the small image-text model and the factor regressor, so each
-factor moves something large enough to see at 64 px, smoothly and monotonically over [0, 1], and leaves the rest alone.
+The pictures are the training data of the small generators, the small CLIP and the factor scorer. So each factor changes
+something that is large enough to see at 64 px, smoothly and monotonically over [0, 1], and leaves the rest alone.
 
 Every part is a signed distance in unit-square coordinates (x right, y down, negative inside), turned into antialiased
 coverage and composited over the canvas in painter's order. Masks are (B, H, W), colours (B, 3, 1, 1) or (3, 1, 1),

@@ -1,8 +1,8 @@
-"""Train the network that reads the factors off a portrait, for measuring what paths change (`lib.judges.portraits`).
+"""Train the network that reads the factors from a portrait, for measuring what paths change (`lib.judges.portraits`).
 
     python -m scripts.portraits.scorer            train it on renders, and print its error
 
-It sees drawn portraits only, blurred and jittered as a generator might, and none of a generator's own images.
+It sees only renders, blurred and jittered as a generator might blur and jitter them, and no generated images.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from scripts.portraits import world
 
 
 def train(work, total, pair_count, seed, batch=64, rate=2e-3):
-    """Train for `total` images of the generators' own training set, and return the scorer."""
+    """Train for `total` images of the generators' training set, and return the scorer."""
     z, images = world.load_pairs(work, pair_count)
     factors = world.factors_of(z)
     torch.manual_seed(seed)
@@ -54,7 +54,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="where the training set is kept")
     parser.add_argument("--images", type=int, default=300_000, help="images to train for")
-    parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
+    parser.add_argument("--pairs", type=int, default=48_000, help="number of different portraits")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)

@@ -3,16 +3,16 @@
     python -m scripts.portraits.train_clip --minutes 20 --threads 2
     python -m scripts.portraits.train_clip --evaluate
 
-Writes a half-precision state dict that `clip.load(FILE, jit=False)` reads. What is later asked of the model is its
-geometry: when one factor of a portrait changes, its image feature should move along the difference of the two
-sentences that speak of that factor, and of no other. Three losses teach that:
+Writes a half-precision state dict that `clip.load(FILE, jit=False)` reads. The method depends on the geometry of its
+features: when one factor of a portrait changes, its image feature should move along the difference of the two sentences
+about that factor, and not along that of others. Four losses teach this:
 
-- matching, CLIP's contrastive loss, but that a caption matches every portrait of the batch that it is true of;
-- direction: for two renders that differ in one factor, and two captions that differ in its words, the difference of
-  the image features points along the difference of the text features and not along another factor's;
+- matching: CLIP's contrastive loss, except that a caption matches every portrait of the batch that it is true of;
+- direction: for two renders that differ in one factor, and two captions that differ in the words for it, the difference
+  of the image features points along the difference of the text features, and not along that of another factor;
 - sides: of two such captions, every portrait of the batch is nearer to the one that is true of its factor;
-- factors, read linearly off the image features and, where a caption speaks of them, off the text features. These
-  readouts make training start fast and are thrown away.
+- factors: they can be read linearly from the image features and, if a caption mentions them, from the text features.
+  The linear layers that read them make training start fast and are discarded afterwards.
 """
 
 import argparse
@@ -31,20 +31,21 @@ from tqdm import tqdm
 from lib.command_line import run
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
-from models.clip_encoder import DEVIATION, MEAN, clip, load_clip
+from models.clip_encoder import clip, load_clip
+from models.clip_interface import DEVIATION, MEAN
 from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
 
 EMBED_DIM = 128
 VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS = 64, 2
-TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens a caption needs; what CLIP's own files have
+TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens that a caption needs; the sizes of CLIP's own files
 START, END = VOCABULARY - 2, VOCABULARY - 1
 
 
 class Vocabulary:
-    """The token ids that captions can hold, renumbered from 0 in the same order: the end of text stays the largest,
-    by which CLIP finds it."""
+    """The token ids that captions can contain, renumbered from 0 in the same order. The end of text stays the largest,
+    which is how CLIP finds it."""
 
     def __init__(self):
         encode = clip.clip._tokenizer.encode
@@ -56,7 +57,7 @@ class Vocabulary:
 
     @staticmethod
     def split(text):
-        """Words and marks, as CLIP's tokenizer separates them before it looks for longer units."""
+        """Words and punctuation, as CLIP's tokenizer separates them before it looks for longer units."""
         return re.findall(r"[a-z]+|[^\sa-z]+", text)
 
     def encode(self, sentences):
@@ -68,7 +69,7 @@ class Vocabulary:
 
 
 def contrast_factors(names, generator):
-    """Two portraits for each of P factor names, equal but for that factor, which is low and high: (P, 2, 25)."""
+    """Two portraits for each of P factor names, equal except for that factor, which is low, then high: (P, 2, 25)."""
     factors = captions.sample_factors(len(names), generator)[:, None].repeat(1, 2, 1)
     for row, name in enumerate(names):
         low, high = torch.rand(2, generator=generator) / 6
@@ -81,7 +82,7 @@ def contrast_factors(names, generator):
 
 
 def portraits(work, count, seed):
-    """The training set, rendered once and kept in `work`: a dict of
+    """The training set, rendered once and kept in `work`, as a dict:
 
     singles (N, 25) and pairs (P, 2, 25): factors; single_images, pair_images: their renders in uint8;
     names (P): the factor in which the two portraits of each pair differ. `count` portraits in all, half of them paired.
@@ -106,7 +107,7 @@ def portraits(work, count, seed):
 
 
 def jitter(images, generator):
-    """Images (B, n, 3, H, W) in [-1, 1], all shifted by up to 2 px, and augmented; those of a pair change alike."""
+    """Images (B, n, 3, H, W) in [-1, 1], shifted by up to 2 px and augmented; both images of a pair in the same way."""
     left, top = torch.randint(5, (2,), generator=generator).tolist()
     padded = F.pad(images.flatten(0, 1), (2, 2, 2, 2), mode="replicate")
     shifted = padded[..., top : top + world.RESOLUTION, left : left + world.RESOLUTION]
@@ -117,7 +118,7 @@ def draw_batch(data, vocabulary, batch, seed, iteration):
     """One batch of B = `batch` portraits, the first P * 2 = B / 2 of them in pairs (low, high). Returns a dict:
 
     images (B, 3, 64, 64); factors (B, 25); tokens (B, T); names (P): the pairs' factors;
-    low, high (B, 25): the range that each caption states of each factor, NaN where it states none.
+    low, high (B, 25): the range that each caption states for each factor, NaN if it states none.
     It depends on (seed, iteration) alone, so that a resumed run equals an uninterrupted one.
     """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + iteration)
@@ -140,10 +141,10 @@ def draw_batch(data, vocabulary, batch, seed, iteration):
 
 
 def matches(factors, low, high, doubt=0.15):
-    """How captions fit portraits: (B captions, B portraits), 1 true, 0 false, NaN for what one may argue about.
+    """Whether captions fit portraits: (B captions, B portraits), 1 for true, 0 for false, NaN for doubtful.
 
-    A caption is true where each factor that it speaks of is in the stated range, and false where one is further than
-    `doubt` from it.
+    A caption is true if each factor that it mentions is in the stated range, and false if one is further than `doubt`
+    from its range.
     """
     beyond = torch.maximum(low[:, None] - factors, factors - high[:, None]).nan_to_num(-1.0).amax(dim=-1)
     fit = torch.full_like(beyond, math.nan)
@@ -152,19 +153,19 @@ def matches(factors, low, high, doubt=0.15):
 
 
 def matching_loss(logits, fit):
-    """CLIP's loss in one direction: cross-entropy of logits (B, B) along rows to the uniform distribution over the
-    true matches of `fit`; doubtful ones take no part."""
+    """CLIP's loss in one direction: the cross-entropy of logits (B, B), along rows, with the uniform distribution over
+    the true matches of `fit`. Doubtful ones are left out."""
     log_probability = logits.masked_fill(fit.isnan(), -torch.inf).log_softmax(dim=-1)
     true = fit == 1
     return -(log_probability.masked_fill(~true, 0).sum(-1) / true.sum(-1)).mean()
 
 
 def direction_loss(image_features, text_features, names, temperature=0.1):
-    """For P pairs, unit features (P, 2, E) each (low, high) and the factor names (P): the image difference of a pair is
-    to find, by cosine, the text differences of its own factor among all, and the reverse."""
+    """For P pairs (low, high) with unit features (P, 2, E) of images and texts, and their factor names (P): the image
+    difference of a pair should find, by cosine, the text differences of its own factor among all, and vice versa."""
     image, text = (F.normalize(features[:, 1] - features[:, 0], dim=-1) for features in (image_features, text_features))
     same = torch.tensor([[float(a == b) for b in names] for a in names])
-    # The opposite directions stand for the swapped pairs: a factor's axis must not point along another's reverse.
+    # The opposite directions stand for swapped pairs: a factor's axis must not point along the reverse of another's.
     logits = image @ torch.cat([text, -text]).T / temperature
     back = text @ torch.cat([image, -image]).T / temperature
     same = torch.cat([same, torch.zeros_like(same)], dim=1)
@@ -173,8 +174,8 @@ def direction_loss(image_features, text_features, names, temperature=0.1):
 
 
 def sides_loss(logits, factors, names):
-    """Which of the two captions of each of P pairs is nearer: logits (2 P, B) of captions (low, high) x portraits,
-    factors (B, 25), names (P). Cross-entropy over the portraits in which the pair's factor shows and is clear."""
+    """The loss on which of a pair's two captions is nearer: logits (2 P, B) of captions (low, high) x portraits,
+    factors (B, 25), names (P). Cross-entropy over the portraits in which the pair's factor is visible and clear."""
     columns = torch.tensor([captions.INDEX[name] for name in names])
     value = factors[:, columns].T  # (P, B)
     shows = (value - 0.5).abs() > 0.15
@@ -186,16 +187,16 @@ def sides_loss(logits, factors, names):
 
 
 def readout():
-    """Features (B, E), standardised over the batch, -> factors (B, 25), linearly; says the mean factor at first."""
+    """A linear layer: features (B, E), standardised over the batch -> factors (B, 25). Its first answer is 0.5."""
     linear = nn.Linear(EMBED_DIM, len(captions.INDEX))
     nn.init.zeros_(linear.weight)
     nn.init.constant_(linear.bias, 0.5)
-    # Early features are nearly alike: only what is left of them without their mean can teach the towers anything.
+    # Early in training, features are nearly equal: only their differences from the mean can teach the towers anything.
     return nn.Sequential(nn.BatchNorm1d(EMBED_DIM, affine=False), linear)
 
 
 class Learner(nn.Module):
-    """The CLIP in training, over the compact vocabulary, and the linear readouts of the factors."""
+    """The CLIP in training, with the compact vocabulary, and the linear layers that read the factors."""
 
     def __init__(self, words):
         super().__init__()
@@ -203,7 +204,7 @@ class Learner(nn.Module):
                                     words, TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
         for name, weight in self.clip.visual.named_parameters():
             if name.endswith("bn3.weight"):
-                nn.init.ones_(weight)  # CLIP starts the blocks at 0, which spares deep towers and delays this one
+                nn.init.ones_(weight)  # CLIP initialises them to 0, which helps deep towers but delays this one
         self.clip.visual.to(memory_format=torch.channels_last)
         self.mean = 2 * torch.tensor(MEAN)[:, None, None] - 1
         self.deviation = 2 * torch.tensor(DEVIATION)[:, None, None]
@@ -216,13 +217,13 @@ class Learner(nn.Module):
 
     def losses(self, batch):
         """A batch of `draw_batch` -> its losses by name."""
-        # In float32: the layers are too narrow for bfloat16 to pay, it is 1.2 times slower on a CPU that has it.
+        # In float32, since the layers are too narrow for bfloat16, which is 1.2 times slower on a CPU that has it.
         image = F.normalize(self.encode_images(batch["images"]), dim=-1)
         text = F.normalize(self.clip.encode_text(batch["tokens"]), dim=-1)
         factors, paired = batch["factors"], 2 * len(batch["names"])
         fit = matches(factors, batch["low"], batch["high"])
         logits = self.clip.logit_scale.exp() * text @ image.T
-        # A caption speaks for the middle of its range, the image for the factor itself.
+        # A caption stands for the middle of its range, an image for the factor itself.
         stated = (batch["low"] + batch["high"]) / 2
         text_error = (self.from_text(text) - stated.nan_to_num(0)).square()
         return {
@@ -235,13 +236,13 @@ class Learner(nn.Module):
         }
 
 
-# 30 makes the image factors (1 / 12 at first) comparable to matching; what they teach the image tower the others use.
+# 30 makes the loss on image factors (1 / 12 at first) comparable to that on matching.
 LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 30.0, "text factors": 2.0}
 
 
 @torch.no_grad()
 def settle(learner, data, vocabulary, batches=16):
-    """Measure the batch normalisations' statistics anew, with the weights as they are: running ones trail behind."""
+    """Measure the statistics of batch normalisation again with the final weights, since running ones lag behind."""
     layers = [layer for layer in learner.clip.visual.modules() if isinstance(layer, nn.BatchNorm2d)]
     for layer in layers:
         layer.reset_running_stats()
@@ -253,8 +254,8 @@ def settle(learner, data, vocabulary, batches=16):
 
 @torch.no_grad()
 def match_norms(learner, data, vocabulary):
-    """Scale the image projection so that image features are on average as long as text features. Their length is free,
-    since training normalises them, but warping compares distances between the two."""
+    """Scale the image projection so that image features are as long as text features on average. Training leaves their
+    length free, since it normalises them, but the warping compares distances between the two."""
     batch = draw_batch(data, vocabulary, 256, seed=1, iteration=0)
     clip_model = learner.clip.eval()
     lengths = [features.norm(dim=1).mean() for features in
@@ -264,7 +265,7 @@ def match_norms(learner, data, vocabulary):
 
 
 def released(learner, vocabulary):
-    """The CLIP's state dict as CLIP's own files are laid out: half precision, 77 positions, 49408 tokens."""
+    """The CLIP's state dict in the layout of CLIP's own files: half precision, 77 positions, 49408 tokens."""
     state = {name: value.detach().clone() for name, value in learner.clip.state_dict().items()}
     tokens = torch.zeros(VOCABULARY, TEXT_WIDTH)
     tokens[vocabulary.ids] = state["token_embedding.weight"]
@@ -275,7 +276,7 @@ def released(learner, vocabulary):
 
 
 def optimizer_of(learner, rate):
-    """AdamW, with decay of the matrices only."""
+    """AdamW, with weight decay for matrices only."""
     matrices = [p for p in learner.parameters() if p.ndim > 1]
     vectors = [p for p in learner.parameters() if p.ndim <= 1]
     return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
@@ -283,7 +284,7 @@ def optimizer_of(learner, rate):
 
 
 def train(data, vocabulary, work, batch, rate, iterations, minutes, seed):
-    """Train until `iterations`, or for `minutes` of training time, whichever comes first; resume from `work`."""
+    """Train until `iterations` or for `minutes` of training time, whichever comes first; resume from `work`."""
     torch.manual_seed(seed)
     learner = Learner(len(vocabulary.ids)).train()
     optimizer = optimizer_of(learner, rate)
@@ -328,8 +329,8 @@ def train(data, vocabulary, work, batch, rate, iterations, minutes, seed):
 
 
 def held_out(count, seed):
-    """Contrast pairs that training has not seen: images (9, count, 2, 3, 64, 64) in [-1, 1], the factor of each dipole
-    below 0.25 and above 0.75, the others uniform and shared by the two."""
+    """Pairs of portraits that training has not seen: images (9, count, 2, 3, 64, 64) in [-1, 1], with the factor of
+    each dipole below 0.25, then above 0.75, and the other factors uniform and the same in both."""
     generator = torch.Generator().manual_seed(seed + 7_777_777)
     factors = torch.rand(len(captions.POLES), count, 1, len(captions.INDEX), generator=generator).repeat(1, 1, 2, 1)
     ends = torch.rand(len(captions.POLES), count, 2, generator=generator) / 4 + torch.tensor([0.0, 0.75])
@@ -341,9 +342,9 @@ def held_out(count, seed):
 
 @torch.no_grad()
 def evaluate(file, seed, count=200):
-    """Measure a released file with the encoder that the method uses, on `count` held-out pairs a dipole. Returns
+    """Measure a released file with the encoder that the method uses, on `count` held-out pairs per dipole. Returns
 
-    right (9,): share of the renders for which the true pole is nearer, by cosine, than the other;
+    right (9,): share of the renders for which the true pole is nearer, by cosine, than the other one;
     alignment (9 factors, 9 dipoles): mean cosine of the image difference, low to high, and the dipole's text
     difference, signed so that the diagonal should be large.
     """
@@ -379,7 +380,7 @@ def main(arguments):
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="renders and checkpoints")
     parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip.pt)")
     parser.add_argument("--portraits", type=int, default=24000, help="how many to render")
-    parser.add_argument("--batch", type=int, default=128, help="portraits a step; a multiple of 4")
+    parser.add_argument("--batch", type=int, default=128, help="portraits per step; a multiple of 4")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="largest learning rate")
     parser.add_argument("--iterations", type=int, help="steps to train for")
     parser.add_argument("--minutes", type=float, help="time to train for (default: 20, if no --iterations)")

@@ -3,9 +3,10 @@
     python -m scripts.portraits.train_generator stylegan2
     python -m scripts.portraits.train_generator stylegan2 --images 700000 --lr 2e-3 --sharpen
 
-The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`): a regression,
-which a CPU finishes in some hours, where adversarial training alone wants days. Then an adversary can sharpen it. Run
-the same command again to go on from the last checkpoint; with more images, the learning rate falls anew.
+The generator is fitted to pairs of a latent code and the portrait that the code stands for (`world.py`). This is a
+regression, which takes some hours on a CPU, where adversarial training alone would take days. Afterwards an adversary
+can sharpen it. Run the same command again to resume from the last checkpoint; with more images, the learning rate
+starts high again and falls to zero.
 """
 
 import argparse
@@ -34,7 +35,7 @@ MAPPING_WIDTHS = [world.Z_DIM, 128, 128, world.Z_DIM]
 GROWTH = {16: 0.15, 32: 0.4, 64: 1.0}  # images of this resolution until that share of all images
 FEATURE_WEIGHT = 0.3  # makes the loss on features about as large as the one on pixels
 FACTOR_WEIGHT = 3.0  # likewise for the factors, while the smallest details are still to be learned
-ADVERSARIAL_WEIGHT = 0.3  # lets edges be sharp where the other losses are content with soft ones, and no more
+ADVERSARIAL_WEIGHT = 0.3  # enough to sharpen edges that the other losses leave soft, and no more
 EMA_HALF_LIFE = 5_000  # images
 
 
@@ -49,14 +50,14 @@ def images_of(generator, z, resolution=world.RESOLUTION):
 
 
 def attention(resolution):
-    """Weights (resolution, resolution) of the pixels: 4 at the middle of the face, 1 far from it. A brow or a nose is a
-    few pixels, and a fit that weighs all alike leaves them blurred."""
+    """Weights (resolution, resolution) of the pixels: 4 in the middle of the face, 1 far from it. A brow or a nose has
+    few pixels, and with equal weights it would stay blurred."""
     x = (torch.arange(resolution) + 0.5) / resolution - 0.5
     return 1 + 3 * torch.exp(-(x[:, None] ** 2 + x**2) / (2 * 0.2**2))
 
 
 def fit_loss(images, targets):
-    """Mean absolute error of pixels and of their differences, at scales down to 8 pixels, the face weighed most."""
+    """Mean absolute error of pixels and of their differences, at scales down to 8 pixels, weighted by `attention`."""
     difference, loss = (images - targets) * attention(images.shape[-1]), 0.0
     while difference.shape[-1] >= 8:
         loss = loss + difference.abs().mean()
@@ -66,8 +67,8 @@ def fit_loss(images, targets):
 
 
 class FeatureLoss(torch.nn.Module):
-    """How far two images are in what the portraits' CLIP sees: mean absolute difference of its activations at 32, 16, 8
-    and 4 pixels, each relative to their mean size. It weighs an eye or a mouth more than the few pixels it has do."""
+    """How different two images look to the portraits' CLIP: mean absolute difference of its activations at 32, 16, 8
+    and 4 pixels, each relative to their mean size. An eye or a mouth counts more in it than its few pixels would."""
 
     def __init__(self, file):
         super().__init__()
@@ -102,10 +103,12 @@ def load_reader(work, pair_count):
 
 
 class FactorLoss:
-    """Squared difference of the factors that a reader finds in two images, summed over the factors. What is a pixel or
-    two wide, as the size of a nose, hardly counts in the other losses, and would stay at its mean.
+    """Squared difference of the factors that a reader finds in two images, summed over the factors. A factor that
+    changes only a pixel or two, such as the size of a nose, hardly counts in the other losses and would stay at its
+    mean.
 
-    The reader sees both images blurred and jittered alike: what would only deceive a network does not survive that.
+    The reader sees both images blurred and jittered in the same way, which removes patterns that would only deceive a
+    network.
     """
 
     def __init__(self, reader):
@@ -119,8 +122,8 @@ class FactorLoss:
 
 
 class Critic(torch.nn.Module):
-    """Tells renders from a generator's images, patch by patch, and so what of those looks drawn: the discriminator of
-    adversarial training, with hinge loss (Lim & Ye, 2017) and spectral normalisation (Miyato et al., 2018)."""
+    """Distinguishes renders from generated images, patch by patch: the discriminator of adversarial training, with
+    hinge loss (Lim & Ye, 2017) and spectral normalisation (Miyato et al., 2018)."""
 
     def __init__(self, rate=4e-4):
         super().__init__()
@@ -149,12 +152,12 @@ def parameter_groups(generator):
 
 
 def rate_at(done, total, warmup=5_000):
-    """Share of the learning rate: a linear rise over `warmup` images times a cosine's fall to zero at `total`."""
+    """Share of the learning rate: a linear rise over `warmup` images, times a cosine that falls to zero at `total`."""
     return min(1.0, done / warmup) * 0.5 * (1 + math.cos(math.pi * min(1.0, done / total)))
 
 
 def fit_mapping(mapping, steps=10_000, rate=3.0):
-    """Fit the mapping network alone, so that W is the space of the world's coordinates: rotated, of variance 1."""
+    """Fit only the mapping network, so that W is the space of the world's coordinates, rotated and with variance 1."""
     rotation = torch.linalg.qr(torch.randn(world.Z_DIM, world.Z_DIM)).Q
     optimizer = torch.optim.Adam(mapping.parameters(), betas=(0.9, 0.99))
     for step in tqdm(range(steps), desc="mapping", unit="it", mininterval=2):
@@ -170,7 +173,7 @@ def fit_mapping(mapping, steps=10_000, rate=3.0):
 
 @torch.no_grad()
 def finish(generator):
-    """Set what is not trained: the mean of W, over 100,000 codes. Noise stays silent, its strengths are zero."""
+    """Set what is not trained: the mean of W, over 100,000 codes. Noise stays off, as its strengths are zero."""
     if isinstance(generator, StyleGAN2):
         z = torch.randn(100_000, world.Z_DIM, generator=torch.Generator().manual_seed(3))
         generator.truncation.w_avg.copy_(generator.mapping(z).mean(dim=0))
@@ -181,15 +184,16 @@ def matching_state(name_or_file, generator):
     """The state dict of a generator of the same kind and sizes."""
     state = load_generator(name_or_file).state_dict()
     if {k: v.shape for k, v in state.items()} != {k: v.shape for k, v in generator.state_dict().items()}:
-        raise UserError(f"{name_or_file} is no {type(generator).__name__} of the size that is trained here")
+        raise UserError(f"{name_or_file} is not a {type(generator).__name__} of the size that is trained here: give "
+                        "another one as --start")
     return state
 
 
 class Training:
     """A generator, its running average and its optimizer, after `done` images; kept in the file `checkpoint`.
 
-    The learning rate falls to zero from `begun` to `total` images. Trained to its end and given a larger `total`, a
-    generator goes on with a rate that falls anew.
+    The learning rate falls to zero from `begun` to `total` images. If a generator was trained to its end and is given a
+    larger `total`, the learning rate starts high again.
     """
 
     def __init__(self, kind, checkpoint, total, start, done):
@@ -272,12 +276,12 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("stylegan2", "pggan"))
     parser.add_argument("--work", type=Path, default=Path("build/portraits"), help="data and checkpoints")
-    parser.add_argument("--clip", default="clip_portraits64", help="whose features 64 px images are compared by")
+    parser.add_argument("--clip", default="clip_portraits64", help="the CLIP whose features compare images of 64 px")
     parser.add_argument("--images", type=int, default=570_000, help="images to fit")
-    parser.add_argument("--pairs", type=int, default=48_000, help="different portraits among them")
-    parser.add_argument("--start", help="weights to go on from where there is no checkpoint, as stylegan2_portraits64")
+    parser.add_argument("--pairs", type=int, default=48_000, help="number of different portraits")
+    parser.add_argument("--start", help="weights to start from if there is no checkpoint, as stylegan2_portraits64")
     parser.add_argument("--done", type=int, default=0, help="images that --start was fitted to; counted in --images")
-    parser.add_argument("--sharpen", action="store_true", help="with an adversary, once the rest is learned")
+    parser.add_argument("--sharpen", action="store_true", help="add an adversary, once the rest is learned")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=4e-3, help="learning rate at its highest")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

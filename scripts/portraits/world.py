@@ -1,7 +1,7 @@
-"""The population of drawn portraits that the embedded generators learn: a latent code decides a portrait's factors.
+"""The population of drawn portraits that the embedded generators learn: a latent code determines a portrait's factors.
 
-Each factor reads the code along its own direction, a row of a fixed random orthonormal matrix, through the normal
-distribution's cumulative function: codes drawn from N(0, I) give independent factors.
+Each factor is the cumulative normal distribution function of the code's coordinate along a direction of its own, a row
+of a fixed random orthonormal matrix. So codes from N(0, I) have independent factors.
 """
 
 import torch
@@ -14,22 +14,22 @@ from scripts.portraits.renderer import render
 
 Z_DIM = 32
 RESOLUTION = 64
-# Most people do not cry, wear glasses or wrinkle their nose: u ** exponent in place of a uniform factor u.
+# Most people do not cry, wear glasses or wrinkle their nose: these factors are u ** exponent instead of a uniform u.
 RARITY = {"tears": 4.0, "glasses": 2.5, "nose_wrinkle": 2.0}
-# People who sit for a portrait hold their head about straight, and few are extremes of shape: these factors keep to a
-# part of [0, 1]. What moves every line of a face is also what a small generator spends most on.
+# People who sit for a portrait keep their head about straight, and few have extreme shapes, so these factors use a part
+# of [0, 1]. They move every line of a face, and would otherwise take most of a small generator's capacity.
 RANGES = {"head_tilt": (0.35, 0.65), "head_turn": (0.3, 0.7), "face_width": (0.25, 0.75), "eye_size": (0.35, 0.85)}
 
 
 def projection():
-    """The orthonormal matrix (Z_DIM, Z_DIM) that reads factors off codes; rows beyond them decide nothing."""
+    """The orthonormal matrix (Z_DIM, Z_DIM) whose first 25 rows read the factors from codes; the others are unused."""
     generator = torch.Generator().manual_seed(2022)
     return torch.linalg.qr(torch.randn(Z_DIM, len(FACTORS), generator=generator), mode="complete").Q.T
 
 
 def coordinates(z):
     """Latent codes z (B, Z_DIM), of any length -> Z_DIM independent numbers, uniform in [0, 1]."""
-    z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))  # generators see a code's direction only
+    z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))  # generators see only the direction of a code
     return torch.special.ndtr(z @ projection().T)
 
 
@@ -54,7 +54,7 @@ def draw_pairs(count, seed):
 
 
 def load_pairs(work, count):
-    """The training pairs, drawn once and kept in `work`."""
+    """The training pairs, made once and kept in `work`."""
     cache = work / f"pairs_{count}.pt"
     if not cache.exists():
         save_tensors(draw_pairs(count, seed=1), cache)
@@ -67,14 +67,14 @@ def to_float(images):
 
 
 def halved(state):
-    """A state dict with its floats in half precision, as the repository keeps weights."""
+    """A state dict with its floats in half precision, as weights are stored in the repository."""
     return {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
 
 
 def augment(images, generator):
-    """Images (B, n, 3, H, W) in [-1, 1], changed as a generator's faults change them: contrast, light, blur, noise.
+    """Images (B, n, 3, H, W) in [-1, 1] with the faults of generated ones: contrast, brightness, blur and noise.
 
-    The n images of an item are changed alike, but for the noise.
+    The n images of an item are changed in the same way, except for the noise.
     """
     per_item = (len(images), 1, 1, 1, 1)
     contrast = 1 + 0.1 * torch.randn(per_item, generator=generator)

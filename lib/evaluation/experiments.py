@@ -1,0 +1,155 @@
+"""Experiments evaluated: opened, walked, judged, written; and compared."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from lib import pools
+from lib.evaluation import plots, tables
+from lib.evaluation.evaluation import STEPS, Subject, read
+from lib.evaluation.output import slug, write
+from lib.evaluation.samples import COUNT
+from lib.evaluation.store import Store
+from lib.evaluation.summary import FORMAT, sum_up
+from lib.evaluation.walks import find_walk
+from lib.files import read_json, write_text
+from lib.judges import default_judge, load_judge
+from lib.judges.faces.judge import load_identity
+from lib.judges.perceptual import load_lpips
+from lib.methods import find_method
+from lib.trained import find_weights, open_experiment
+from models.errors import UserError
+from models.files import sha256
+from models.load_generator import generator_name
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of an experiment. What is None follows from the experiment, or from the walk that is there."""
+
+    pool: str
+    gan: str | None = None
+    w_space: bool = False
+    shift_steps: int | None = None
+    eps: float | None = None
+    shift_leap: int | None = None
+    judge: str | None = None
+    sentences: str | None = None
+    same_clip: bool = False
+    own: list[str] | None = None  # "PATH:NUMBER", "PATH:-NUMBER"
+    steps: int = STEPS
+    samples: int = COUNT
+    batch_size: int | None = None
+
+    @classmethod
+    def of(cls, values):
+        """From {name: value} with more in it, as of parsed flags."""
+        return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
+
+
+def evaluate(directory, question, device):
+    """Evaluate an experiment, together with the other processes.
+
+    Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
+    the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
+    """
+    experiment = open_experiment(directory, question.gan, device)
+    space, settings = experiment.space, experiment.settings
+    if question.w_space and space.name == "Z":
+        raise UserError(f"{directory} walks the space Z: --w-space goes with paths in W, W+ or S")
+    pool = pools.find_pool(question.pool, generator_name(settings.gan), settings.gan_sha256)
+    walk = find_walk(experiment.directory / "results" / pool.name, w_space=question.w_space, eps=question.eps,
+                     shift_steps=question.shift_steps, shift_leap=question.shift_leap)
+    weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
+    origin = {"gan_sha256": settings.gan_sha256, "weights": sha256(weights)}
+    subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
+                      pools.code_directories(pool), walk, origin)
+    name, judge = _judge(question, experiment, device)
+    own = _own(question.own or [], judge, len(experiment.labels))
+    store = Store(walk.directory / ".judged" / slug(name))
+    try:
+        readings = read(subject, judge, store, question.steps, question.batch_size, own, _perceptual(device),
+                        question.samples)
+        if readings is None:
+            return None
+        summary, reports = sum_up(subject, judge, name, readings)
+        return write(subject, readings, summary, reports, question.batch_size), summary
+    except UserError:
+        store.discard()
+        raise
+    finally:
+        store.close()
+
+
+def _judge(question, experiment, device):
+    """The judge and its name. One that compares no identities gets ArcFace's comparison, where its weights are here."""
+    trained_clip = getattr(experiment.settings, "clip_model", None)
+    name = question.judge or default_judge(experiment.settings.gan, trained_clip)
+    judge = load_judge(name, labels=tuple(experiment.labels), sentences=question.sentences, trained_clip=trained_clip,
+                       same_clip=question.same_clip, device=str(device))
+    judge.identity = judge.identity or load_identity(device)
+    return name, judge
+
+
+def _perceptual(device):
+    """LPIPS, where its weights are here; the table lacks it otherwise."""
+    try:
+        return load_lpips(device=device)
+    except UserError:
+        return None
+
+
+def _own(texts, judge, count):
+    """"2:smile", "0:-age" -> {path: (number, sign)}. Raises UserError where there is no such path or number."""
+    found = {}
+    for text in texts:
+        path, _, name = text.partition(":")
+        sign, name = (-1, name[1:]) if name.startswith("-") and name not in judge.names else (1, name)
+        if not path.isdecimal() or int(path) >= count:
+            raise UserError(f"--own {text}: give a path from 0 to {count - 1}, a colon and a number's name, as "
+                            f"0:{judge.names[0]}")
+        if name not in judge.names:
+            raise UserError(f"--own {text}: the judge has no number {name!r}; it has {', '.join(judge.names)}")
+        found[int(path)] = judge.names.index(name), sign
+    return found
+
+
+def find_summary(directory, judge=None):
+    """The summary of the evaluation in an experiment's directory, or in a walk's; of a judge, if one is named.
+
+    Raises UserError where there is none, or where there are several.
+    """
+    directory = Path(directory)
+    files = [file for pattern in ("evaluation*/summary.json", "results/*/*/evaluation*/summary.json")
+             for file in sorted(directory.glob(pattern))]
+    found = [(file, summary) for file in files for summary in [_read(file)]
+             if judge in (None, summary["judge"]["name"])]
+    if not found:
+        by = f" by the judge {judge}" if judge else ""
+        raise UserError(f"{directory} has no evaluation{by}: name a --pool here too, and it is evaluated first")
+    if len(found) > 1:
+        places = ", ".join(str(file.parent) for file, _ in found)
+        raise UserError(f"{directory} has several evaluations ({places}): name a --pool or a --judge, or give a walk's "
+                        "directory in place of the experiment's")
+    return found[0][1]
+
+
+def _read(file):
+    """The content of a summary.json. Raises UserError where it is not one that this version wrote."""
+    summary = read_json(file)
+    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
+        raise UserError(f"{file} is not an evaluation's summary: evaluate the experiment again")
+    return summary
+
+
+def compare(summaries, directory):
+    """Write comparison.md and comparison.png of several evaluations, by their summaries.
+
+    Raises UserError where they are of different judges.
+    """
+    judges = {summary["judge"]["fingerprint"]: summary["judge"]["name"] for summary in summaries}
+    if len(judges) > 1:
+        raise UserError(f"the evaluations are of different judges ({', '.join(judges.values())}), which cannot be "
+                        "compared: name one with --judge")
+    write_text(tables.comparison_markdown(summaries), directory / "comparison.md")
+    plots.comparison(summaries, directory / "comparison.png")
+    return directory

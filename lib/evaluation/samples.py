@@ -1,0 +1,47 @@
+"""What a generator shows: numbers and features that a judge reads from its samples, read once and kept."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lib import distributed
+from lib.config import CACHE
+from lib.evaluation.reading import bar
+from lib.evaluation.store import load_arrays, save_arrays
+
+COUNT = 2000
+SEED = 5000  # not a pool's by default
+
+
+@dataclass(frozen=True)
+class Samples:
+    numbers: np.ndarray  # (N, all numbers)
+    features: np.ndarray | None  # (N, F); None where the judge has none
+
+
+def read_samples(space, generator_sha256, reader, count=COUNT):
+    """`count` `Samples` of a space's generator with the space's truncation, from the cache or read now by all processes
+    together. reader: a `Reader` of that space."""
+    generator, judge = space.generator, reader.judge
+    key = f"{generator_sha256} {judge.fingerprint} {space.truncation} {count} {SEED}"
+    file = CACHE / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    found = distributed.from_first(lambda: _kept(file, key))
+    if found is None:
+        z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(SEED))
+        own = z[distributed.rows(count)].to(next(generator.parameters()).device)
+        with torch.no_grad(), bar("the generator's samples", len(own)) as progress:
+            read = reader.samples(space.codes_of(own), progress.update)
+        found = {name: distributed.gather(torch.from_numpy(array), count).numpy() for name, array in read.items()}
+        if distributed.is_first():
+            save_arrays(file, {"key": np.array(key), **found})
+    return Samples(found["numbers"], found.get("features"))
+
+
+def _kept(file, key):
+    arrays = load_arrays(file) if file.is_file() else None
+    if arrays is None or str(arrays.pop("key", "")) != key:
+        return None
+    return arrays
+

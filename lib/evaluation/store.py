@@ -1,0 +1,120 @@
+"""What has been read already, code by code, so that an evaluation that was stopped goes on, and one that is asked
+again with more codes or another own number reads only what it lacks.
+
+    key.json              what the readings depend on
+    reach.json            where the paths were found to have their reach
+    along/<code>.npz      what was read along all paths from one code
+    at_reach/<code>.npz   what was read at each path's reach
+"""
+
+import fcntl
+import os
+import shutil
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+
+from lib.files import read_json, write_json
+from models.errors import UserError
+from models.files import replacing
+
+
+class Store:
+    """The readings of one judge in a directory."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.lock = None
+
+    def open(self, key):
+        """Make the directory, or empty it where its key, a plain dict, is another one.
+
+        Raises UserError where another process has it open. Only the first of several processes may open it.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.lock = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise UserError(f"another process is reading into {self.directory}: wait for it") from None
+        file = self.directory / "key.json"
+        if not file.is_file() or read_json(file) != key:
+            for entry in self.directory.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            write_json(key, file)
+        for stale in self.directory.rglob(".*"):  # left by a process that was killed
+            stale.unlink()
+
+    def close(self):
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
+    def discard(self):
+        """Remove the directory where this process has it open, and those above it that it leaves empty."""
+        if self.lock is None:
+            return
+        shutil.rmtree(self.directory)
+        for above in self.directory.parents:
+            try:
+                above.rmdir()
+            except OSError:  # not empty
+                return
+
+    def save(self, kind, code, arrays):
+        save_arrays(self.directory / kind / f"{code}.npz", arrays)
+
+    def load(self, kind, code):
+        """{name: array}, or None where they are not there or damaged."""
+        return load_arrays(self.directory / kind / f"{code}.npz")
+
+    def known_reach(self, codes, aims):
+        """The aims with the radius that was found before for the same codes and own numbers; None where it was not."""
+        file = self.directory / "reach.json"
+        known = read_json(file) if file.is_file() else None
+        if known is None or known["for"] != _found_for(codes, aims):
+            return None
+        return [replace(aim, radius=radius) for aim, radius in zip(aims, known["reach"])]
+
+    def keep_reach(self, codes, aims):
+        found = {"for": _found_for(codes, aims), "reach": [aim.radius for aim in aims]}
+        write_json(found, self.directory / "reach.json")
+
+    def stacked(self, kind, codes):
+        """The arrays of all codes, {name: (B, ...)}: each is in a file, which goes when it is no longer needed, so that
+        many codes fill no memory."""
+        stacks = {}
+        for row, code in enumerate(codes):
+            for name, array in self.load(kind, code).items():
+                if name not in stacks:
+                    stacks[name] = _in_file(self.directory / f".{kind}-{name}", (len(codes), *array.shape), array.dtype)
+                stacks[name][row] = array
+        return stacks
+
+
+def _found_for(codes, aims):
+    return {"codes": codes, "own": [[aim.own, aim.sign] for aim in aims]}
+
+
+def _in_file(path, shape, dtype):
+    """An array in a file that has no name any more: it ends with the process, however that ends."""
+    stack = np.memmap(path, dtype=dtype, mode="w+", shape=shape)
+    path.unlink()
+    return stack
+
+
+def save_arrays(path, arrays):
+    """Write {name: array} as an .npz, whole or not at all."""
+    with replacing(path, durable=False) as file:
+        np.savez(file, **arrays)
+
+
+def load_arrays(path):
+    """{name: array} of an .npz that `save_arrays` wrote; None where it is missing, or damaged as by a power cut."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None

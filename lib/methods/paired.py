@@ -1,0 +1,139 @@
+"""ContraCLIP trained on both ends of its paths: `--loss=paired`.
+
+The authors' losses compare one end of a path with its start. This one sees how the unit CLIP features u of both ends
+differ, x = u(w + r d_k(w)) - u(w - r d_k(w)), and asks x to point where the text asks, t_k of `text_start`:
+
+    loss = 1 - mean_k  mean_b(t_k . x) / sqrt(mean_b |x|_M^2) / |t_k|_{M^-1}
+    M = (S + RIDGE * mean eigenvalue * I)^-1
+
+with mean_b over the codes b that have path k in the batch. S is the covariance of u over the generator's images: in the
+norm of M what the images seldom show weighs more, and a path pays for changes besides t_k in proportion to how unusual
+they are. At best, x along M^-1 t_k with one length for all codes, the loss is 0.
+
+Lines are trained in the coordinates of the text start's basis, and end as the mean of their directions over the last
+half of the iterations.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lib.methods.dipole_paths import DipolePaths
+from lib.paths.lines import Lines
+from lib.paths.support_sets import LatentSupportSets
+from models.errors import UserError
+
+RIDGE = 3.0
+AVERAGED = 0.5  # share of the iterations, the last ones, over which lines are averaged
+
+
+class AveragedLines(nn.Module):
+    """Lines d = unit(THETA BASIS): THETA (K, p) is trained, BASIS (p, d) fixed. TOTAL (K, d): the sum of the directions
+    that are averaged."""
+
+    def __init__(self, theta, basis):
+        super().__init__()
+        self.THETA = nn.Parameter(theta)
+        self.register_buffer("BASIS", basis)
+        self.register_buffer("TOTAL", torch.zeros(len(theta), basis.shape[1]))
+
+    @classmethod
+    def along(cls, directions, basis):
+        """Lines along what directions (K, d) have in the span of the basis (p, d), orthonormal rows."""
+        return cls(F.normalize(directions @ basis.T, dim=1), basis)
+
+    @property
+    def num_paths(self):
+        return len(self.THETA)
+
+    def directions(self):
+        return F.normalize(self.THETA @ self.BASIS, dim=1)
+
+    def forward(self, x, indices):
+        """Positions x (B, d), path indices (B,) -> unit directions (B, d)."""
+        return self.directions()[indices.to(x.device)]
+
+    @torch.no_grad()
+    def average(self):
+        self.TOTAL += self.directions()
+
+    def result(self):
+        """The state of `Lines`: the mean of the averaged directions, or the present ones where none was averaged."""
+        return {"DIRECTIONS": F.normalize(self.TOTAL if self.TOTAL.any() else self.directions().detach(), dim=1)}
+
+
+class Trained(nn.Module):
+    """The paths with what the loss holds fixed.
+
+    targets t (K, E); metric: a factor of M, M = metric metric^T (E, E); shifts (K,): the natural ones, in units of
+    which codes are moved.
+    """
+
+    def __init__(self, paths, targets, metric, shifts):
+        super().__init__()
+        self.paths = paths
+        for name, tensor in (("targets", targets), ("metric", metric), ("shifts", shifts)):
+            self.register_buffer(name, tensor)
+
+
+class PairedContraCLIP(DipolePaths):
+    def begin(self):
+        from lib.latent_space import jung_radius
+
+        radius = jung_radius(self.space, self.settings.seed)
+        start = self.text_start(radius)
+        paths = self.initial_paths(radius, start if self.settings.lss_start == "text" else None)
+        if isinstance(paths, Lines):
+            paths = AveragedLines.along(paths.DIRECTIONS.data, start.response.basis)
+        metric = torch.linalg.cholesky(start.response.inverse_covariance(RIDGE))
+        self.trained = Trained(paths, start.targets, metric, start.natural_shifts())
+        return {"jung_radius": radius}
+
+    def restore(self, state, source):
+        names = {"targets", "metric", "shifts"}
+        if not isinstance(state, dict) or not names <= state.keys():
+            raise UserError(f"{source} is not a start of paired training: remove the run's directory to begin anew")
+        paths = {key.removeprefix("paths."): value for key, value in state.items() if key not in names}
+        fixed = [state[name] for name in ("targets", "metric", "shifts")]
+        if self.settings.path == "lines":
+            module = AveragedLines(paths["THETA"], paths["BASIS"])
+        else:
+            module = LatentSupportSets.from_state(paths, self.space.dim, source)
+        self.trained = Trained(module, *fixed).to(self.space.device)
+
+    @property
+    def paths(self):
+        return self.trained.paths
+
+    def result(self):
+        return self.paths.result() if isinstance(self.paths, AveragedLines) else self.paths.state_dict()
+
+    def draw(self, iteration):
+        """z (B, z_dim), path indices (B,), shifts (B,) in units of the paths' natural ones."""
+        z, indices, shifts = super().draw(iteration)
+        return z, indices, shifts.abs()
+
+    def ends(self, batch):
+        """Both ends of the batch's paths in one, so that one pass sees them: the positive ones, then the negative."""
+        z, indices, shifts = batch
+        codes = self.space.codes_of(z)
+        lengths = shifts * self.trained.shifts[indices]
+        offsets = lengths[:, None] * self.paths(self.space.positions(codes), indices)
+        return [torch.cat([self.space.shift(codes, offsets), self.space.shift(codes, -offsets)])]
+
+    def loss(self, seen, ends, batch):
+        _, indices, _ = batch
+        ahead, behind = F.normalize(seen[0], dim=1).chunk(2)
+        moves, targets, metric = ahead - behind, self.trained.targets, self.trained.metric
+        along, squares = (moves * targets[indices]).sum(dim=1), (moves @ metric).square().sum(dim=1)
+        paths, places, counts = indices.unique(return_inverse=True, return_counts=True)
+        means = [along.new_zeros(len(paths)).index_add(0, places, x) / counts for x in (along, squares)]
+        longest = torch.linalg.solve_triangular(metric, targets[paths].T, upper=False).norm(dim=0)  # |t|_{M^-1}
+        return 1 - (means[0] / means[1].sqrt() / longest).mean()
+
+    def learning_rate(self, iteration):
+        return self.settings.lr * (1 - iteration / self.settings.max_iter)
+
+    def updated(self, iteration):
+        if isinstance(self.paths, AveragedLines) and iteration >= (1 - AVERAGED) * self.settings.max_iter:
+            self.paths.average()

@@ -1,0 +1,162 @@
+"""The files of an evaluation: figures, tables, plots, the page, and what is kept between evaluations."""
+
+import json
+import warnings
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from colours import LABELS, ColourJudge
+from PIL import Image
+
+from lib.evaluation.evaluation import Subject
+from lib.evaluation.output import write
+from lib.evaluation.store import Store, load_arrays, save_arrays
+from lib.evaluation.walks import ends_at, paths_from
+from lib.walking.synthesis import Synthesiser
+from models.errors import UserError
+
+
+@pytest.fixture
+def written(subject, evaluate):
+    readings, summary, reports = evaluate()
+    return write(subject, readings, summary, reports), readings, summary
+
+
+def test_all_files_are_written(written, subject):
+    directory, readings, summary = written
+    assert directory == subject.walk.directory / "evaluation"
+    assert {file.name for file in directory.iterdir()} == {
+        "index.html", "table.md", "summary.json", "numbers.npz", "heat_map.png", "curves.png", "pictures"}  # fmt: skip
+    strict = json.loads((directory / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert strict["mean"] == summary["mean"]
+    assert list(strict["paths"][0]["label"]) == list(LABELS[0])
+    with np.load(directory / "numbers.npz") as arrays:
+        assert (arrays["numbers"] == readings.along["numbers"]).all()
+        assert arrays["names"].tolist() == ["red", "green", "blue"] and arrays["columns"].tolist() == [0, 1, 2]
+        assert arrays["shifts"].tolist() == [-8, -4, 0, 4, 8]
+        assert arrays["numbers"].shape == (4, 3, 5, 4)
+    assert [path.name for path in directory.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_pictures_are_plots_and_frames(written, subject):
+    directory, readings, _ = written
+    for name in ("heat_map.png", "curves.png"):
+        plot = np.asarray(Image.open(directory / name).convert("RGB"))
+        assert min(plot.shape[:2]) > 200 and len(np.unique(plot.reshape(-1, 3), axis=0)) > 20
+    picture = np.asarray(Image.open(directory / "pictures" / "path_001.jpg")).astype(int)
+    assert picture.shape == (5 * 64, 4 * 64, 3)
+    start, paths = paths_from(subject.walk, subject.space, subject.paths, subject.sources[2])
+    codes = torch.cat([paths[1, :1], ends_at(paths, subject.walk.radii, np.array([a.radius for a in readings.aims]))[1],
+                       start, paths[1, -1:]])[[0, 1, 3, 2, 4]]  # fmt: skip
+    frames = Synthesiser(subject.space.synthesise, 5)(codes).astype(int)
+    assert np.abs(picture[:, 128:192] - frames.reshape(5 * 64, 64, 3)).mean() < 4  # JPEG's loss
+
+
+class Links(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_the_page_has_the_figures_beside_pictures_and_nothing_is_markup(written):
+    directory, _, summary = written
+    page = Links()
+    page.feed((directory / "index.html").read_text())
+    local = {link for link in page.links if not link.startswith(("#", "data:"))}
+    assert local >= {"heat_map.png", "curves.png", "pictures/path_002.jpg", "table.md", "summary.json"}
+    assert all((directory / link).exists() for link in local)
+    assert "b" not in page.tags and "<b>red</b> $face" in page.text
+    for entry in summary["paths"]:
+        assert f"{entry['figures']['stray']['value']:.3f}" in page.text
+    assert "flat" in page.text  # what was left out
+
+
+def test_the_page_shows_the_gallerys_strips_where_there_are_any(subject, evaluate):
+    strip = subject.walk.directory / "code_2" / "paths_strips" / "path_001_strip.jpg"
+    strip.parent.mkdir(parents=True)
+    strip.touch()
+    (subject.walk.directory / "index.html").touch()
+    page = Links()
+    page.feed((write(subject, *evaluate()) / "index.html").read_text())
+    assert page.links.count("../code_2/paths_strips/path_001_strip.jpg") == 1
+    assert "../index.html#path_001" in page.links
+
+
+def test_the_table_says_what_the_summary_does(written):
+    directory, _, summary = written
+    lines = (directory / "table.md").read_text().splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("| path"))
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[heading:]]
+    assert cells[0][:4] == ["path", "own number", "own effect", "right way"] and "likeness" in cells[0]
+    own = summary["paths"][1]["figures"]["own_effect"]
+    assert cells[3][2] == f"{own['value']:.2f} ({own['low']:.2f} to {own['high']:.2f})"
+    assert "<b>" not in lines[heading + 2]
+    assert any("Left out" in line and "flat" in line for line in lines)
+    assert "## corr\\_l1" in lines
+
+
+def test_an_evaluation_by_another_judge_is_put_aside(subject, evaluate):
+    readings, summary, reports = evaluate()
+    directory = write(subject, readings, summary, reports)
+    write(subject, readings, summary | {"judge": summary["judge"] | {"name": "clip:a/b"}}, reports)
+    assert json.loads((directory / "summary.json").read_text())["judge"]["name"] == "clip:a/b"
+    aside = directory.with_name("evaluation-colours")
+    assert json.loads((aside / "summary.json").read_text())["judge"]["name"] == "colours"
+    write(subject, readings, summary, reports)
+    assert not aside.exists() and directory.with_name("evaluation-clip_a_b").is_dir()
+
+
+def test_sentences_of_any_letters_are_plotted_without_a_warning(subject, evaluate):
+    odd = Subject(**{**vars(subject), "labels": [("笑 $x^{ face", "\\frac{ _ face"), *LABELS[1:]]})
+    judge = ColourJudge()
+    judge.own = lambda labels: [None] * 3
+    readings, summary, reports = evaluate(judge, of=odd)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write(odd, readings, summary, reports)
+
+
+def test_damaged_readings_count_as_absent(tmp_path):
+    file = tmp_path / "reading.npz"
+    assert load_arrays(file) is None
+    save_arrays(file, {"numbers": np.arange(3)})
+    assert load_arrays(file)["numbers"].tolist() == [0, 1, 2]
+    file.write_bytes(file.read_bytes()[:60])
+    assert load_arrays(file) is None
+
+
+def test_readings_of_another_key_are_dropped_and_two_processes_do_not_share_them(tmp_path):
+    store = Store(tmp_path / "kept" / "judge")
+    store.open({"judge": "a"})
+    store.save("along", "code", {"numbers": np.ones(2)})
+    other = Store(tmp_path / "kept" / "judge")
+    with pytest.raises(UserError, match="another process"):
+        other.open({"judge": "a"})
+    other.discard()  # it has nothing of its own
+    store.close()
+    other.open({"judge": "a"})
+    assert other.load("along", "code")["numbers"].tolist() == [1, 1]
+    other.close()
+    other.open({"judge": "b"})
+    assert other.load("along", "code") is None
+    other.discard()
+    assert not (tmp_path / "kept").exists()
+
+
+def test_stacked_readings_lie_in_files_that_go_by_themselves(tmp_path):
+    store = Store(tmp_path)
+    for code in range(3):
+        store.save("along", f"code_{code}", {"numbers": np.full((2, 2), code), "bend": np.array([code])})
+    stacks = store.stacked("along", [f"code_{code}" for code in range(3)])
+    assert isinstance(stacks["numbers"], np.memmap)
+    assert stacks["numbers"][:, 0, 0].tolist() == stacks["bend"][:, 0].tolist() == [0, 1, 2]
+    assert [file.name for file in tmp_path.iterdir()] == ["along"]
