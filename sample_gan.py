@@ -69,8 +69,9 @@ def main(arguments):
 
     from tqdm import tqdm
 
+    from lib import pools
     from lib.config import LATENT_CODES
-    from lib.walking import pools
+    from lib.walking.pictures import save_jpeg
     from lib.walking.synthesis import Synthesiser, default_batch_size
     from models.class_names import suffix_of
     from models.files import sha256
@@ -91,7 +92,7 @@ def main(arguments):
     with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
         for first in range(0, len(own), batch_size):
             batch = own[first : first + batch_size]
-            pools.write_codes(directory, batch, image_name, synthesise)
+            pools.write_codes(directory, batch, image_name, synthesise, save_jpeg)
             progress.update(len(batch))
     distributed.leave()
     if silent:
@@ -124,7 +125,7 @@ def drawn(args, space):
     """The random codes of the seed, as `pools.write_codes` takes them, and the end of the pool's name."""
     import torch
 
-    from lib.walking import pools
+    from lib import pools
 
     z_dim = space.generator.z_dim
     codes = torch.randn(args.num_samples, z_dim, generator=torch.Generator().manual_seed(args.seed))
@@ -133,7 +134,7 @@ def drawn(args, space):
 
 def from_file(args, space):
     """The codes of --from-codes, as `pools.write_codes` takes them, and the end of the pool's name."""
-    from lib.walking import pools
+    from lib import pools
 
     family = space.generator.family
     check_truncation_of_file(args, family)

@@ -27,18 +27,20 @@ def parser():
     # Flags that are not given are left out of the namespace: each method has its own defaults.
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False,
                argument_default=argparse.SUPPRESS)
-    p.add_argument("--method", choices=METHODS, default="contraclip", help="how paths are found")
+    p.add_argument("--method", choices=METHODS, default="contraclip", metavar="NAME",
+                   help=f"how paths are found: {', '.join(METHODS)}")
 
     g = p.add_argument_group("generator")
     g.add_argument("--gan", help=f"a name ({', '.join(GENERATORS)}), a checkpoint file, or python:FILE:FUNCTION, a "
                                  "generator of your own: its code is run (docs/generators.md)")
-    g.add_argument("--stylegan-space", default="Z", choices=("Z", "W", "W+", "S"),
-                   help="the space of the paths; S is style space; ProgGAN, DCGAN and BigGAN have only Z")
+    g.add_argument("--stylegan-space", choices=("Z", "W", "W+", "S"),
+                   help="the space of the paths; S is style space; ProgGAN, DCGAN and BigGAN have only Z "
+                        "(default: the method's first)")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
-    g.add_argument("--truncation", type=number(float, SHARE), default=1.0, metavar="PSI",
+    g.add_argument("--truncation", type=number(float, SHARE), metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W, on every layer; DCGAN: scale z; 1: no "
-                        "truncation. BigGAN: scale z, and cut its normal distribution off at 2 PSI")
+                        "truncation. BigGAN: scale z, and cut its normal distribution off at 2 PSI (default: 1)")
     g.add_argument("--biggan-target-classes", nargs="+", metavar="CLASS",
                    help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
@@ -92,11 +94,16 @@ def settings_of(args):
     """The settings of a new run with these flags. Raises UserError if they contradict each other."""
     method = find_method(args.method)
     given = vars(args)
-    values = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP)} | method.defaults(given) | given
-    unused = sorted(vars(args).keys() - {one.name for one in fields(method.Settings)})
+    chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": method.spaces[0]}
+    values = chosen | method.defaults(given) | given
+    used = {one.name for one in fields(method.Settings)} - {*method.unused}
+    unused = sorted(given.keys() - used)
     if unused:
         raise UserError(f"--{unused[0].replace('_', '-')} is not used by --method={args.method}: leave it out")
     settings = method.Settings.of(values)
+    if settings.stylegan_space not in method.spaces:
+        raise UserError(f"--method={args.method} has no paths in {settings.stylegan_space}: use --stylegan-space="
+                        f"{' or '.join(method.spaces)}")
     if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
         raise UserError("--stylegan-layer needs --stylegan-space=W+ or S")
     if not all(character.isalnum() or character in "._+-" for character in settings.exp_id):

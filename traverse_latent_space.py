@@ -65,9 +65,10 @@ def main(arguments):
 
     from tqdm import tqdm
 
+    from lib import pools
     from lib.pages.folder import write_pages
     from lib.trained import open_experiment
-    from lib.walking import pools, traversal
+    from lib.walking import traversal
     from lib.walking.encoding import default_workers
     from models.load_generator import generator_name
 

@@ -267,6 +267,16 @@ def feed_layers(space, layers):
     space.fed = sorted({*layers})
 
 
+def whole_space(space):
+    """A space of the same generator whose paths move all layers, in W+ all that there are, in S all convolutions'."""
+    if space.name not in LAYERED:
+        return space
+    last = space.generator.num_layers - (1 if space.name == "W+" else 2)
+    whole = latent_space(space.generator, space.name, last, space.truncation)
+    whole.resolution = space.resolution
+    return whole
+
+
 def jung_radius_of(positions):
     """Radius of a ball that holds positions (n, d), by Jung's theorem: diameter * sqrt(d / (2 (d + 1)))."""
     dim = positions.shape[1]

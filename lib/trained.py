@@ -72,7 +72,8 @@ def open_experiment(directory, gan=None, device="cpu"):
 
 
 def _open_published(path, published, gan, device):
-    """Open a `lib.methods.published.Published` run at `path`."""
+    """Open a `lib.methods.published.Published` run at `path`. What is made of a file's paths lies in a directory of the
+    file's name, without its suffix."""
     if gan is None:
         raise UserError(f"{path} does not name a file of its generator: say where it is with --gan")
     generator = load_generator(gan, device)
@@ -90,7 +91,7 @@ def _open_published(path, published, gan, device):
     space = latent_space(generator, name, None, settings.truncation, settings.biggan_target_classes)
     space = method.space_of(settings, space)
     paths = method.load_paths(published.state, space, published.source)
-    directory = path if path.is_dir() else path.parent
+    directory = path if path.is_dir() else path.with_suffix("")
     return Trained(directory, generator, space, paths, published.labels, settings)
 
 
@@ -100,6 +101,9 @@ def read_settings(directory):
     Raises UserError if it is not an experiment's.
     """
     file = Path(directory) / "args.json"
+    if Path(directory).is_file():
+        raise UserError(f"{directory} is not a checkpoint that a method here can read: --exp is an experiment's "
+                        "directory")
     if not Path(directory).is_dir():
         raise UserError(f"{directory} is not a directory: give that of an experiment, such as those in {COMPLETE}")
     content = read_object(file)

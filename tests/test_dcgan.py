@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lib.latent_space import latent_space
-from lib.walking.pools import codes_of_z
+from lib.pools import codes_of_z
 from models.errors import UserError
 from models.formats import convert
 from models.frozen.transposed import Doubling, NarrowDoubling, transposed_convolution

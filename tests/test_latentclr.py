@@ -410,7 +410,7 @@ def arguments(data, *more, gan="stylegan2_tiny", space="W"):
 def walk(directory, *more):
     traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0",
                                 *more])  # fmt: skip
-    home = directory if directory.is_dir() else directory.parent
+    home = directory if directory.is_dir() else directory.with_suffix("")
     return load_tensors(home / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
 
 

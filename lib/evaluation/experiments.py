@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from lib import pools
 from lib.evaluation import plots, tables
 from lib.evaluation.evaluation import STEPS, Subject, read
 from lib.evaluation.output import slug, write
@@ -16,7 +17,6 @@ from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.methods import find_method
 from lib.trained import find_weights, open_experiment
-from lib.walking import pools
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_name

@@ -9,6 +9,10 @@ METHODS = {
     "contraclip": "lib.methods.contraclip:ContraCLIP",
     "warpedganspace": "lib.methods.warpedganspace:WarpedGANSpace",
     "latentclr": "lib.methods.latentclr:LatentCLR",
+    "styleclip-mapper": "lib.methods.styleclip_mapper:StyleCLIPMapper",
+    "styleclip-global": "lib.methods.styleclip_global:StyleCLIPGlobal",
+    "styleclip-optimization": "lib.methods.styleclip_optimization:StyleCLIPOptimization",
+    "cf-clip": "lib.methods.cf_clip:CFCLIP",
 }
 
 
@@ -21,6 +25,7 @@ def find_method(name):
 def add_arguments(parser):
     """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
     from lib.arguments import positive_float
+    from lib.methods.text_edits import add_shared_arguments
 
     g = parser.add_argument_group("several methods")
     g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
@@ -29,7 +34,8 @@ def add_arguments(parser):
     g.add_argument("--max-shift-magnitude", type=positive_float, metavar="EPS",
                    help="longest shift (default: 0.45; paired: 1.8)")
     g.add_argument("--temperature", type=positive_float,
-                   help="contraclip: temperature of the contrastive loss (default: 1.0); latentclr: factor of the "
-                        "similarities (default: 0.5)")
+                   help="contraclip: temperature of the contrastive loss (default: 1.0); cf-clip: also (default: "
+                        "0.1); latentclr: factor of the similarities (default: 0.5)")
+    add_shared_arguments(parser)
     for name in METHODS:
         find_method(name).add_arguments(parser)

@@ -21,11 +21,13 @@ class Method:
     settings: the `Settings` of the run. space: one of `lib.latent_space`. labels: one for each path, either a pair of
     sentences, where positive shifts lead to the first one, or a name such as "direction 7".
     trained: the `torch.nn.Module` that is optimised and checkpointed.
-    paths: what a walk calls, (positions (B, dim), path indices (B,)) -> unit directions (B, dim), with `num_paths`.
+    paths: what a walk calls, a `lib.paths.paths.Paths`.
     """
 
     Settings = TrainingSettings  # or a subclass with the method's own fields
     reads_corpus = False  # whether it learns from --corpus and needs a CLIP
+    spaces = ("Z", "W", "W+", "S")  # that it works in, the default first
+    unused = ()  # settings of `TrainingSettings` whose flags it does not use
 
     def __init__(self, settings, space, labels):
         self.settings, self.space, self.labels = settings, space, labels
@@ -137,7 +139,10 @@ class Method:
         raise NotImplementedError
 
     def see(self, codes, batch):
-        """Codes of one end -> features, a tensor or a tuple of tensors. Row b depends on row b of the codes alone."""
+        """Codes of one end -> features, a tensor or a tuple of tensors. Row b depends on row b of the codes alone.
+
+        `codes.requires_grad` says whether the end has a graph, for methods that look at those without in another way.
+        """
         return self.space.synthesise(codes)
 
     def loss(self, seen, ends, batch):
@@ -155,6 +160,7 @@ class Method:
 
     def updated(self, iteration):
         """Called when the weights have taken the step of an iteration."""
+
 
 def parts_of(state, source, *names):
     """{name: state dict of that part}, of a state dict whose keys are "name.key". Raises UserError, naming `source`,

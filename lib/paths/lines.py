@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.paths.paths import Paths
 from models.errors import UserError
 
 
-class Lines(nn.Module):
+class Lines(Paths):
     """K directions in a space of dimension d, as the rows of DIRECTIONS (K, d), of any length."""
 
     def __init__(self, directions):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lib.paths.fields import of_each_path, unit
+from lib.paths.paths import Paths
 from models.errors import UserError
 
 NET = re.compile(r"nets\.\d+\.linear_\d+\.weight")
@@ -27,7 +28,7 @@ def mlp(depth, in_features, middle_features, out_features, final_norm=False):
     return nn.Sequential(layers)
 
 
-class Directions(nn.Module):
+class Directions(Paths):
     """K directions in a space of dimension d; a subclass says by which vector each path leaves a position."""
 
     def vectors(self, x):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lib.paths.fields import of_each_path, unit
+from lib.paths.paths import Paths
 from models.errors import UserError
 
 
@@ -83,7 +84,7 @@ def _checked(state, dim, source):
     return vectors, loggammas
 
 
-class LatentSupportSets(nn.Module):
+class LatentSupportSets(Paths):
     """The trained paths: K support sets of N antipodal pairs in a latent space of dimension d.
 
     Parameters are stored as the authors' `latent_support_sets.pt` has them: SUPPORT_SETS (K, 2N d), LOGGAMMA (K, 1).

@@ -146,7 +146,8 @@ def prepare(experiment, method):
     state, facts = distributed.from_first(initial)
     method.restore(state, experiment.initial_weights)
     if experiment.settings.precision is None:
-        facts["precision"] = default_precision(method, experiment.settings.micro_batch_size)
+        trains = experiment.settings.max_iter > 0
+        facts["precision"] = default_precision(method, experiment.settings.micro_batch_size) if trains else "fp32"
     experiment.settings = replace(experiment.settings, **facts)
     if is_new and distributed.is_first():
         experiment.begin(state)

@@ -20,9 +20,9 @@ from itertools import groupby, islice
 import torch
 
 from lib.files import replacing, save_tensors, write_json
+from lib.pools import read_code
 from lib.settings import FRAMES, GIF, STRIP, WalkSettings, read_object
 from lib.walking.encoding import Encoders, PathFiles
-from lib.walking.pools import read_code
 from lib.walking.synthesis import Synthesiser, default_batch_size
 from models.errors import UserError
 
@@ -35,7 +35,8 @@ def trace(space, paths, codes, shift_steps, eps, leap=1):
     """Walk every path from every code, `shift_steps` steps of length `eps` in both directions, as one batch.
 
     codes (B, ...) -> (B, K, frames, ...): the start and every `leap`-th code on either side of it, from the end of
-    negative shifts to that of positive ones. Each step follows the direction at the code where it starts.
+    negative shifts to that of positive ones. Each step follows the direction at the code where it starts, or
+    that at the path's start (`Paths.from_start`).
     """
     num_codes, num_paths, reach = len(codes), paths.num_paths, shift_steps // leap
     current = codes.repeat_interleave(2 * num_paths, dim=0)
@@ -43,8 +44,10 @@ def trace(space, paths, codes, shift_steps, eps, leap=1):
     steps = eps * torch.tensor([-1.0, 1.0], device=codes.device).repeat(num_codes * num_paths)[:, None]
     traced = codes.new_empty(num_codes, num_paths, 2 * reach + 1, *codes.shape[1:])
     traced[:, :, reach] = codes[:, None]
+    first = paths(space.positions(current), indices) if paths.from_start else None
     for step in range(1, reach * leap + 1):
-        current = space.shift(current, steps * paths(space.positions(current), indices))
+        directions = paths(space.positions(current), indices) if first is None else first
+        current = space.shift(current, steps * directions)
         if step % leap == 0:
             ends = current.unflatten(0, (num_codes, num_paths, 2))
             traced[:, :, reach - step // leap] = ends[:, :, 0]

@@ -119,8 +119,8 @@ def walk_plainly(space, support_sets, code, k, settings):
 def traverse_plainly(space, support_sets, sources, results, settings):
     import torch
 
+    from lib.pools import read_code
     from lib.walking import pictures
-    from lib.walking.pools import read_code
 
     with torch.no_grad():
         for source in sources:

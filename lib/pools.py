@@ -21,7 +21,6 @@ import torch
 from lib.config import LATENT_CODES
 from lib.files import check_generator, read_json, save_tensors, write_json
 from lib.settings import GeneratorSettings, PoolSettings, read_object
-from lib.walking import pictures
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -94,12 +93,13 @@ def codes_of_z(space, z):
     return {"latent_code_z.pt": z, "latent_code_w.pt": codes[:, 0].clone(), "latent_code_w+.pt": codes.clone()}
 
 
-def write_codes(directory, batch, image_name, synthesise):
+def write_codes(directory, batch, image_name, synthesise, save_image):
     """Write codes and their images, each whole or not at all. Codes that are there already are left alone.
 
     batch: {file name: tensor (1, ...)} for each code; the first tensor names the directory, the last one is what the
-    generator takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. If one code is missing, the whole batch is
-    synthesised, so that a pool that was interrupted ends with the same images as one that was not.
+    generator takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. save_image: writes a frame (H, W, 3) to a
+    file. If one code is missing, the whole batch is synthesised, so that a pool that was interrupted ends with the same
+    images as one that was not.
     """
     targets = [directory / code_hash(next(iter(codes.values()))) for codes in batch]
     if all(target.is_dir() for target in targets):
@@ -112,7 +112,7 @@ def write_codes(directory, batch, image_name, synthesise):
         shutil.rmtree(partial, ignore_errors=True)
         for name, code in codes.items():
             save_tensors(code, partial / name)
-        pictures.save_jpeg(frame, partial / image_name)
+        save_image(frame, partial / image_name)
         partial.rename(target)
 
 
