@@ -75,12 +75,12 @@ def main(arguments):
 
     from lib.config import EXPERIMENTS
     from lib.evaluation import tables
-    from lib.evaluation.experiments import Question, compare, evaluate, find_summary
+    from lib.evaluation.experiments import Options, compare, evaluate, find_summary
 
     found = []
     if args.pool:
-        device, question = distributed.join(choose_device(args.cuda, args.ops)), Question.of(vars(args))
-        found = [evaluate(directory, question, device) for directory in args.compared or [args.exp]]
+        device, options = distributed.join(choose_device(args.cuda, args.ops)), Options.of(vars(args))
+        found = [evaluate(directory, options, device) for directory in args.compared or [args.exp]]
         distributed.leave()
     if not distributed.is_first():
         return
@@ -92,7 +92,7 @@ def main(arguments):
     summaries = [summary for _, summary in found]
     summaries = summaries or [find_summary(directory, args.judge) for directory in args.compared]
     directory = compare(summaries, Path(args.out or EXPERIMENTS / "comparison"))
-    print("\n".join(tables.aligned(tables.comparison(summaries))))
+    print(tables.plain_comparison(summaries))
     print(f"comparison: {directory / 'comparison.md'}")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lib import distributed
 from lib.evaluation import measures
-from lib.evaluation.figures import Aim, aim_of, bettered
+from lib.evaluation.figures import Aim, aim_of, refined
 from lib.evaluation.reading import NotFinite, Reader, bar
 from lib.evaluation.samples import COUNT, Samples, read_samples
 from lib.evaluation.scale import Scale
@@ -75,20 +75,20 @@ def read(subject, judge, store, steps=STEPS, batch_size=None, own=None, perceptu
     distributed.from_first(lambda: store.open(key))
     reader = Reader(subject.space, judge, batch_size, perceptual)
     samples = read_samples(subject.space, subject.origin["gan_sha256"], reader, sample_count)
-    scale = Scale.of_samples(judge, _shown(subject, samples, judge, batch_size).numbers)
+    scale = Scale.of_samples(judge, _range_samples(subject, samples, judge, batch_size).numbers)
     _read_along(subject, reader, store, chosen)
     distributed.wait()
     radii = subject.walk.radii[chosen]
-    aims, notes = distributed.from_first(lambda: _aims(subject, judge, scale, store, radii, own or {}))
-    aims = _read_reach(subject, reader, store, scale, radii, aims)
+    along = store.stacked("along", subject.codes) if distributed.is_first() else None
+    aims, notes = distributed.from_first(lambda: _aims(subject, judge, scale, along, radii, own or {}))
+    aims = _read_reach(subject, reader, store, scale, along, radii, aims)
     if not distributed.is_first():
         return None
-    return Readings(scale, samples, radii, aims, store.stacked("along", subject.codes),
-                    store.stacked("at_reach", subject.codes), notes)
+    return Readings(scale, samples, radii, aims, along, store.stacked("at_reach", subject.codes), notes)
 
 
-def _shown(subject, samples, judge, batch_size):
-    """Samples of all that the generator shows, by which numbers are scaled: without truncation."""
+def _range_samples(subject, samples, judge, batch_size):
+    """Samples of everything that the generator shows, that is without truncation, by which numbers are scaled."""
     if judge.scaled or subject.space.truncation == 1:
         return samples
     whole = ZSpace(subject.space.generator)
@@ -116,9 +116,8 @@ def _read_along(subject, reader, store, chosen):
             store.save("along", source.name, read | {"bend": measures.bend(positions.cpu().numpy())})
 
 
-def _aims(subject, judge, scale, store, radii, own):
-    """What each path should change and where it is looked at, [(K) Aim, notes]."""
-    numbers = store.stacked("along", subject.codes)["numbers"]
+def _aims(subject, judge, scale, along, radii, own):
+    """What each path should change and where it is looked at: K times `Aim`, and notes on them."""
     aims, notes = [], []
     for k, meant in enumerate(judge.own(subject.labels)):
         meant, chosen_by = (own[k], "user") if k in own else (meant, "judge")
@@ -126,34 +125,34 @@ def _aims(subject, judge, scale, store, radii, own):
         if meant and index is None:
             notes.append(f"Path {k} should change {judge.names[meant[0]]}, which does not vary over the generator's "
                          "samples: the number that it moves most is taken instead.")
-        aims.append(aim_of(scale(numbers[:, k]), radii, None if index is None else (index, meant[1]), chosen_by))
+        target = None if index is None else (index, meant[1])
+        aims.append(aim_of(scale(along["numbers"][:, k]), radii, target, chosen_by))
     return aims, notes
 
 
-def _read_reach(subject, reader, store, scale, radii, aims):
+def _read_reach(subject, reader, store, scale, along, radii, aims):
     """Read each path's two frames at its reach; returns the aims with the radius that was read.
 
-    Between the steps the reach is an estimate. Where the own effect turns out to be another one there, the estimate is
-    bettered and read again.
+    Between the steps that were read, the reach is an estimate. If the own effect there turns out to be another one, the
+    estimate is refined and read again.
     """
     known = distributed.from_first(lambda: store.known_reach(subject.codes, aims))
-    better, attempts = known or aims, 1 if known else ATTEMPTS
-    while better is not None:
-        aims, attempts = better, attempts - 1
+    wanted, attempts = known or aims, 1 if known else ATTEMPTS
+    while wanted:
+        aims, attempts = wanted, attempts - 1
         _read_at_reach(subject, reader, store, np.array([aim.radius for aim in aims]))
         distributed.wait()
-        better = None
+        wanted = None
         if attempts:
-            better = distributed.from_first(lambda aims=aims: _bettered(subject, store, scale, radii, aims))
+            wanted = distributed.from_first(lambda aims=aims: _refined(subject, store, scale, along, radii, aims))
     distributed.from_first(lambda: store.keep_reach(subject.codes, aims))
     return aims
 
 
-def _bettered(subject, store, scale, radii, aims):
-    """The aims, with another radius where the mean own effect is not REACHED in what was read; None if it is on all."""
-    numbers = store.stacked("along", subject.codes)["numbers"]
-    at_reach = store.stacked("at_reach", subject.codes)["numbers"]
-    better = [bettered(aim, scale(numbers[:, k]), radii, scale(at_reach[:, k])) for k, aim in enumerate(aims)]
+def _refined(subject, store, scale, along, radii, aims):
+    """The aims with refined radii; None if all paths have their own effect REACHED in what was read."""
+    numbers, at_reach = along["numbers"], store.stacked("at_reach", subject.codes)["numbers"]
+    better = [refined(aim, scale(numbers[:, k]), radii, scale(at_reach[:, k])) for k, aim in enumerate(aims)]
     return None if better == aims else better
 
 

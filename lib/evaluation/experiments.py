@@ -9,13 +9,15 @@ from lib.evaluation.evaluation import STEPS, Subject, read
 from lib.evaluation.output import slug, write
 from lib.evaluation.samples import COUNT
 from lib.evaluation.store import Store
-from lib.evaluation.summary import FORMAT, sum_up
+from lib.evaluation.summary import sum_up
 from lib.evaluation.walks import find_walk
-from lib.files import read_json, write_text
+from lib.files import write_text
 from lib.judges import default_judge, load_judge
 from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.methods import find_method
+from lib.pages.folder import refresh_pages
+from lib.pages.measured import read_summary
 from lib.trained import find_weights, open_experiment
 from models.errors import UserError
 from models.files import sha256
@@ -23,8 +25,8 @@ from models.load_generator import generator_name
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of an experiment. What is None follows from the experiment, or from the walk that is there."""
+class Options:
+    """How an experiment is evaluated. What is None follows from the experiment, or from the walk that is there."""
 
     pool: str
     gan: str | None = None
@@ -46,35 +48,38 @@ class Question:
         return cls(**{one.name: values[one.name] for one in fields(cls) if one.name in values})
 
 
-def evaluate(directory, question, device):
+def evaluate(directory, options, device):
     """Evaluate an experiment, together with the other processes.
 
     Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
     the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
     """
-    experiment = open_experiment(directory, question.gan, device)
+    experiment = open_experiment(directory, options.gan, device)
     space, settings = experiment.space, experiment.settings
-    if question.w_space and space.name == "Z":
+    if options.w_space and space.name == "Z":
         raise UserError(f"{directory} walks the space Z: --w-space goes with paths in W, W+ or S")
-    pool = pools.find_pool(question.pool, generator_name(settings.gan), settings.gan_sha256)
-    walk = find_walk(experiment.directory / "results" / pool.name, w_space=question.w_space, eps=question.eps,
-                     shift_steps=question.shift_steps, shift_leap=question.shift_leap)
+    pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
+    walk = find_walk(experiment.directory / "results" / pool.name, w_space=options.w_space, eps=options.eps,
+                     shift_steps=options.shift_steps, shift_leap=options.shift_leap)
     weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
     origin = {"gan_sha256": generator, "weights": sha256(weights)}
     subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
                       pools.code_directories(pool), walk, origin)
-    name, judge = _judge(question, experiment, device)
-    own = _own(question.own or [], judge, len(experiment.labels))
+    name, judge = _judge(options, experiment, device)
+    own = _own(options.own or [], judge, len(experiment.labels))
     store = Store(walk.directory / ".judged" / slug(name))
     try:
-        readings = read(subject, judge, store, question.steps, question.batch_size, own, _perceptual(device),
-                        question.samples)
+        perceptual, notes = _perceptual(device)
+        readings = read(subject, judge, store, options.steps, options.batch_size, own, perceptual, options.samples)
         if readings is None:
             return None
         summary, reports = sum_up(subject, judge, name, readings)
-        return write(subject, readings, summary, reports, question.batch_size), summary
+        summary["notes"] += notes
+        written = write(subject, readings, summary, reports, options.batch_size)
+        refresh_pages(experiment.directory, experiment.labels)
+        return written, summary
     except UserError:
         store.discard()
         raise
@@ -82,22 +87,23 @@ def evaluate(directory, question, device):
         store.close()
 
 
-def _judge(question, experiment, device):
+def _judge(options, experiment, device):
     """The judge and its name. One that compares no identities gets ArcFace's comparison, where its weights are here."""
     trained_clip = getattr(experiment.settings, "clip_model", None)
-    name = question.judge or default_judge(experiment.settings.gan, trained_clip)
-    judge = load_judge(name, labels=tuple(experiment.labels), sentences=question.sentences, trained_clip=trained_clip,
-                       same_clip=question.same_clip, device=str(device))
+    name = options.judge or default_judge(experiment.settings.gan, trained_clip)
+    judge = load_judge(name, labels=tuple(experiment.labels), sentences=options.sentences, trained_clip=trained_clip,
+                       same_clip=options.same_clip, device=str(device))
     judge.identity = judge.identity or load_identity(device)
     return name, judge
 
 
 def _perceptual(device):
-    """LPIPS, where its weights are here; the table lacks it otherwise."""
+    """LPIPS and no note, or None and a note on why there is none."""
     try:
-        return load_lpips(device=device)
-    except UserError:
-        return None
+        return load_lpips(device=device), []
+    except UserError as error:
+        reason, _, _ = str(error).partition(":")
+        return None, [f"LPIPS is left out: {reason} (docs/judges.md says how to get them)."]
 
 
 def _own(texts, judge, count):
@@ -123,7 +129,7 @@ def find_summary(directory, judge=None):
     directory = Path(directory)
     files = [file for pattern in ("evaluation*/summary.json", "results/*/*/evaluation*/summary.json")
              for file in sorted(directory.glob(pattern))]
-    found = [(file, summary) for file in files for summary in [_read(file)]
+    found = [(file, summary) for file in files if (summary := read_summary(file))
              if judge in (None, summary["judge"]["name"])]
     if not found:
         by = f" by the judge {judge}" if judge else ""
@@ -133,14 +139,6 @@ def find_summary(directory, judge=None):
         raise UserError(f"{directory} has several evaluations ({places}): name a --pool or a --judge, or give a walk's "
                         "directory in place of the experiment's")
     return found[0][1]
-
-
-def _read(file):
-    """The content of a summary.json. Raises UserError where it is not one that this version wrote."""
-    summary = read_json(file)
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-        raise UserError(f"{file} is not an evaluation's summary: evaluate the experiment again")
-    return summary
 
 
 def compare(summaries, directory):

@@ -31,9 +31,9 @@ def aim_of(numbers, radii, own=None, chosen_by="most moved"):
     return Aim(index, sign, chosen_by if own else "most moved", float(radius[0]))
 
 
-def bettered(aim, numbers, radii, at_reach):
-    """An aim with a better radius, where the mean own effect in what was read there, at_reach (B, 2, J), is not REACHED
-    but could be; otherwise the same aim."""
+def refined(aim, numbers, radii, at_reach):
+    """The aim of a path, with a better radius if the mean own effect in what was read at the old one, at_reach
+    (B, 2, J), is not REACHED."""
     effect = aim.sign * (at_reach[:, 1, aim.own] - at_reach[:, 0, aim.own]).mean()
     if abs(effect - measures.REACHED) <= NEAR:
         return aim

@@ -77,7 +77,7 @@ def _numbers(subject, readings):
     radii = readings.radii
     arrays = {
         "codes": np.array([source.name for source in subject.sources]),
-        "names": np.array(scale.names),
+        "names": np.array(scale.names),  # of those that vary; `columns` says where they stand in `numbers`
         "low": scale.low,
         "high": scale.high,
         "columns": scale.kept,

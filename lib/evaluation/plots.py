@@ -8,6 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from lib.evaluation.tables import own_number
 from models.files import replacing
 
 OWN, OTHER, MUTED = "#1f6f78", "#a4561f", "#666c75"  # the colours of the pages
@@ -60,8 +61,7 @@ def curves(summary, reports, path, columns=3):
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for axes, entry, report in zip(grid, summary["paths"], reports):
         lines = report["curves"]
-        own = f"{entry['own']} {'+' if entry['sign'] > 0 else '−'}"
-        for key, colour, label in (("own", OWN, own), ("other", OTHER, entry["strongest_other"])):
+        for key, colour, label in (("own", OWN, own_number(entry)), ("other", OTHER, entry["strongest_other"])):
             if label is None:
                 continue
             mean, low, high = lines[key]
@@ -90,7 +90,8 @@ def comparison(summaries, path):
     colours = [f"C{i % 10}" for i in range(len(summaries))]
     for summary, colour, marker in zip(summaries, colours, "osD^vP*X<>" * len(summaries)):
         x, y = summary["mean"]["own_effect"], summary["mean"]["stray"]
-        if y["value"] is None:
+        if y["value"] is None:  # stray is infinite where a path does not move its own number
+            axes.plot([], [], marker, color=colour, label=f"{summary['experiment']} (stray: ∞)")
             continue
         axes.errorbar(x["value"], y["value"], xerr=_bars(x), yerr=_bars(y), fmt=marker, color=colour, capsize=2,
                       markersize=7, label=summary["experiment"])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from lib import distributed
 from lib.config import CACHE
@@ -30,13 +31,28 @@ def read_samples(space, generator_sha256, reader, count=COUNT):
     found = distributed.from_first(lambda: _kept(file, key))
     if found is None:
         z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(SEED))
-        own = z[distributed.rows(count)].to(next(generator.parameters()).device)
-        with torch.no_grad(), bar("the generator's samples", len(own)) as progress:
-            read = reader.samples(space.codes_of(own), progress.update)
-        found = {name: distributed.gather(torch.from_numpy(array), count).numpy() for name, array in read.items()}
+        found = _read(space, z.to(space.device), reader)
         if distributed.is_first():
             save_arrays(file, {"key": np.array(key), **found})
     return Samples(found["numbers"], found.get("features"))
+
+
+def _read(space, z, reader):
+    """What is read of z (N, z_dim). Each process reads whole batches, so that nothing depends on how many there are."""
+    at_once = reader.synthesiser.batch_size
+    batches = -(-len(z) // at_once)
+    share = distributed.rows(batches)
+    count = share.stop - share.start
+    own = z[share.start * at_once :][: max(count, 1) * at_once]  # for the shape, where there are too many processes
+    with torch.no_grad(), bar("the generator's samples", len(own)) as progress:
+        read = reader.samples(space.codes_of(own), progress.update)
+    return {name: _gathered(torch.from_numpy(array), at_once, count, batches)[: len(z)] for name, array in read.items()}
+
+
+def _gathered(own, at_once, count, batches):
+    """The rows (n, ...) of `count` batches of each process, in the processes' order."""
+    padded = F.pad(own, (0, 0, 0, -len(own) % at_once))  # the last batch may be smaller
+    return distributed.gather(padded.unflatten(0, (-1, at_once))[:count], batches).flatten(0, 1).numpy()
 
 
 def _kept(file, key):

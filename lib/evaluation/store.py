@@ -26,6 +26,7 @@ class Store:
     def __init__(self, directory):
         self.directory = directory
         self.lock = None
+        self.is_new = False  # whether all that is in it was read since it was opened
 
     def open(self, key):
         """Make the directory, or empty it where its key, a plain dict, is another one.
@@ -44,6 +45,7 @@ class Store:
             for entry in self.directory.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             write_json(key, file)
+            self.is_new = True
         for stale in self.directory.rglob(".*"):  # left by a process that was killed
             stale.unlink()
 
@@ -53,8 +55,8 @@ class Store:
             self.lock = None
 
     def discard(self):
-        """Remove the directory where this process has it open, and those above it that it leaves empty."""
-        if self.lock is None:
+        """Remove the directory, and those above it that are empty then, unless it has readings of an earlier time."""
+        if self.lock is None or not self.is_new:
             return
         shutil.rmtree(self.directory)
         for above in self.directory.parents:

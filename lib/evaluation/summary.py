@@ -8,8 +8,7 @@ from lib.evaluation import measures
 from lib.evaluation.figures import path_report
 from lib.evaluation.walks import DECIDING
 from lib.pages.gallery import shown_path
-
-FORMAT = 1  # of summary.json
+from lib.pages.measured import FORMAT
 
 # Every figure of a path, in the order of tables: its name, what it is, and how many digits of it are shown.
 FIGURES = {

@@ -29,7 +29,8 @@ def _other(entry):
     return entry["strongest_other"] or "–"
 
 
-def _own(entry):
+def own_number(entry):
+    """A path's own number, and whether positive shifts should raise it."""
     return f"{entry['own']} {'+' if entry['sign'] > 0 else '−'}"
 
 
@@ -61,7 +62,7 @@ def markdown(summary):
     table = [["path", "own number", *(figure["name"] for figure in figures.values()), "strongest other"]]
     for entry in summary["paths"]:
         cells = [cell(entry["figures"][key], figure["digits"]) for key, figure in figures.items()]
-        table.append([f"{entry['path']}: {_label(entry['label'])}", _own(entry), *cells, _other(entry)])
+        table.append([f"{entry['path']}: {_label(entry['label'])}", own_number(entry), *cells, _other(entry)])
     table.append(["mean", "", *(cell(means[key], figure["digits"]) for key, figure in figures.items()), ""])
     lines = [f"# What the paths of {text(summary['experiment'])} change", "", *markdown_table(table), ""]
     lines += [f"- {text(note)}" for note in notes(summary)]
@@ -90,7 +91,7 @@ def plain(summary):
     table = [["path", "own number", *(figure["name"] for figure in figures.values()), "strongest other"]]
     for entry in summary["paths"]:
         cells = [_number(entry["figures"][key]["value"], figure["digits"]) for key, figure in figures.items()]
-        table.append([entry["name"], _own(entry), *cells, _other(entry)])
+        table.append([entry["name"], own_number(entry), *cells, _other(entry)])
     for end, name in (("value", "mean"), ("low", "  its interval, from"), ("high", "  to")):
         cells = [_number(summary["mean"][key][end], figure["digits"]) for key, figure in figures.items()]
         table.append([name, "", *cells, ""])
@@ -107,9 +108,9 @@ def aligned(rows):
     return lines
 
 
-def comparison(summaries):
-    """The rows of a table that compares experiments, heading first."""
-    figures = {key: figure for summary in summaries for key, figure in summary["figures"].items()}
+def comparison(summaries, keys=None, cell=cell):
+    """The rows of a table that compares experiments, heading first. keys: of the figures that are shown; None: all."""
+    figures = _figures(summaries, keys)
     counts = {"goes_right_way": "right way", "strongest": "strongest", "reached": "reached"}
     table = [["experiment", *counts.values(), *(figure["name"] for figure in figures.values()), "codes", "pool"]]
     for summary in summaries:
@@ -121,9 +122,21 @@ def comparison(summaries):
     return table
 
 
+def _figures(summaries, keys=None):
+    """The descriptions of all figures that the summaries have."""
+    figures = {key: figure for summary in summaries for key, figure in summary["figures"].items()}
+    return {key: figure for key, figure in figures.items() if keys is None or key in keys}
+
+
+def plain_comparison(summaries):
+    """The table that compares experiments for a terminal, without intervals."""
+    rows = comparison(summaries, SHORT, lambda figure, digits: _number(figure["value"], digits))
+    return "\n".join(aligned(rows))
+
+
 def comparison_markdown(summaries):
     """comparison.md."""
-    figures = {key: figure for summary in summaries for key, figure in summary["figures"].items()}
+    figures = _figures(summaries)
     lines = ["# Experiments compared", "", *markdown_table(comparison(summaries)), ""]
     lines += [f"Judge: {text(summaries[0]['judge']['name'])}. Means over paths; in brackets 95% bootstrap intervals "
               "over codes. Right way, strongest, reached: on how many paths the own number moves the right way, moves "

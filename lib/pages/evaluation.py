@@ -16,6 +16,7 @@ from lib.pages.results import path_id
 STRIPS = 3  # codes of the gallery whose strips are shown
 BARS = 7  # numbers shown of each path, those that move most
 
+
 def write_evaluation(summary, directory, walk, codes):
     """Write index.html of an evaluation into its directory.
 

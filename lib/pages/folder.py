@@ -4,6 +4,7 @@ from pathlib import Path
 
 from lib.pages.gallery import write_html
 from lib.pages.markdown import write_markdown, write_strips_markdown
+from lib.pages.measured import find_measured
 from lib.pages.results import Results
 from lib.settings import WalkSettings, read_object
 
@@ -38,4 +39,13 @@ def read_results(directory, labels, codes):
         eps=walks[0].eps * walks[0].shift_leap,
         gifs=all(walk.gif for walk in walks),
         strip_frames=strips.pop() if len(strips) == 1 else 0,
+        measured=find_measured(directory, labels),
     )
+
+
+def refresh_pages(experiment, labels):
+    """Write all pages below <experiment>/results/ again that a walk has written, as after an evaluation."""
+    for page in sorted(Path(experiment).glob("results/*/*/index.html")):
+        codes = sorted(file.parent.name for file in page.parent.glob("[!.]*/settings.json"))
+        if codes:
+            write_pages(page.parent, labels, codes)

@@ -25,6 +25,7 @@ def write_html(results, path):
         style=own_file("gallery.css"),
         script=own_file("gallery.js"),
         counted=_counted,
+        number=number,
     )
     write_text(page, path)
 
@@ -39,6 +40,11 @@ def template(name):
 def own_file(name):
     """A file of this folder as it is: neither template nor text to be escaped."""
     return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def number(figure, digits):
+    """The value of a figure of summary.json as text."""
+    return "∞" if figure["value"] is None else f"{figure['value']:.{digits}f}"
 
 
 def _counted(number, noun):

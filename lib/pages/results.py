@@ -11,6 +11,8 @@ The pages link relatively to what lies beside them:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lib.pages.measured import Measured
+
 
 @dataclass(frozen=True)
 class Results:
@@ -27,6 +29,7 @@ class Results:
     eps: float             # shift from one frame to the next
     gifs: bool             # whether every path has its animation
     strip_frames: int      # how many frames each strip shows; 0: there are no strips
+    measured: Measured | None = None  # what evaluate.py found of these paths
 
     @property
     def start(self):

@@ -35,7 +35,7 @@ def lines():
 def subject(space, lines, tmp_path):
     for i, z in enumerate(torch.randn(4, 1, 32, generator=torch.Generator().manual_seed(1))):
         save_tensors(z, tmp_path / "pool" / f"code_{i}" / "latent_code_z.pt")
-    walk = Walk(tmp_path / "results" / "8_2.0_16.0", WalkSettings(shift_steps=4, eps=2.0))
+    walk = Walk(tmp_path / "exp" / "results" / "pool" / "8_2.0_16.0", WalkSettings(shift_steps=4, eps=2.0))
     sources = sorted((tmp_path / "pool").iterdir())
     return Subject("an experiment", "pool", space, lines, LABELS, sources, walk, {"gan_sha256": "gan", "weights": "w"})
 

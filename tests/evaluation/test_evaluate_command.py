@@ -14,7 +14,7 @@ import torch
 from beside import TIMEOUT, Beside
 
 import evaluate
-from lib.evaluation.experiments import Question
+from lib.evaluation.experiments import Options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TORCHRUN = importlib.util.find_spec("torch.distributed.run").origin
@@ -45,8 +45,8 @@ def trained(data, tiny_clip_file, run_warm, tmp_path_factory):
     corpus, gan = cwd / "faces.txt", data / "stylegan2_tiny.pth"
     corpus.write_text("a happy face. | a sad face.\na young face. | an old face.\n")
     made = [
-        run_warm("train.py", f"--gan={gan}", f"--clip-model={tiny_clip_file}", f"--corpus={corpus}", "--max-iter=2",
-                 "--stylegan-space=W", "--num-latent-support-dipoles=4", "--loss=cossim", "--batch-size=2", "--no-cuda",
+        run_warm("train.py", f"--gan={gan}", f"--clip-model={tiny_clip_file}", f"--corpus={corpus}", "--loss=cossim",
+                 "--max-iter=2", "--stylegan-space=W", "--num-latent-support-dipoles=4", "--batch-size=2", "--no-cuda",
                  cwd=cwd),
         run_warm("sample_gan.py", f"--gan={gan}", "--num-samples=3", "--no-cuda", cwd=cwd),
         run_warm("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=cwd),
@@ -172,7 +172,7 @@ def test_what_cannot_be_compared_is_refused(evaluated, copy, run_warm):
     shutil.copytree(copy / "one" / "results" / POOL / "6_2.0_12.0", copy / "one" / "results" / POOL / "4_2.0_8.0")
     assert "several evaluations" in refusal("one", "two")
     file.write_text("[]")
-    assert "is not an evaluation's summary" in refusal("two", "one")
+    assert "two has no evaluation" in refusal("two", "one")
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_cannot_be_compared_is_refused(evaluated, copy, run_warm):
     [
         (["--pool=stylegan2_tiny-1"], "the pool stylegan2_tiny-1 has one code"),
         (["--pool=pggan_tiny-2"], "no pool 'pggan_tiny-2'"),
-        (["--pool=experiments/latent_codes/pggan_tiny/pggan_tiny-2"], "another file with this generator's name"),
+        (["--pool=experiments/latent_codes/pggan_tiny/pggan_tiny-2"], "was made with another file"),
         (["--shift-steps=1"], "the paths have 1 image in either direction"),
         (["--judge=faces"], "the judge faces has no weights: run `python download.py --only"),
         (["--judge=onnx:nothing.onnx"], "nothing.onnx"),
@@ -218,7 +218,7 @@ def test_an_experiment_that_is_not_complete_is_refused(copy, arguments, run_warm
     (copy / EXP / "models" / "latent_support_sets.pt").unlink()
     before = listing(copy)
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy)
-    assert process.returncode == 2 and "the training has not ended" in process.stderr
+    assert process.returncode == 2 and "has not ended" in process.stderr
     assert listing(copy) == before
 
 
@@ -255,9 +255,9 @@ def test_a_stopped_evaluation_goes_on(evaluated, copy, arguments, warm, run_warm
     assert summary_of(copy) == summary_of(evaluated[0])
 
 
-def test_each_question_is_a_flag():
+def test_each_option_is_a_flag():
     flags = {action.dest for action in evaluate.parser()._actions}
-    assert set(vars(Question(pool=""))) <= flags
+    assert set(vars(Options(pool=""))) <= flags
 
 
 def test_help_needs_no_torch():

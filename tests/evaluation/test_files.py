@@ -14,6 +14,9 @@ from lib.evaluation.evaluation import Subject
 from lib.evaluation.output import write
 from lib.evaluation.store import Store, load_arrays, save_arrays
 from lib.evaluation.walks import ends_at, paths_from
+from lib.files import write_json
+from lib.pages.folder import refresh_pages, write_pages
+from lib.pages.measured import find_measured
 from lib.walking.synthesis import Synthesiser
 from models.errors import UserError
 
@@ -160,3 +163,34 @@ def test_stacked_readings_lie_in_files_that_go_by_themselves(tmp_path):
     assert isinstance(stacks["numbers"], np.memmap)
     assert stacks["numbers"][:, 0, 0].tolist() == stacks["bend"][:, 0].tolist() == [0, 1, 2]
     assert [file.name for file in tmp_path.iterdir()] == ["along"]
+
+
+def test_the_gallery_shows_what_was_measured(subject, evaluate):
+    results = subject.walk.directory.parent
+    gallery = results / "a walk with pictures" / "index.html"
+    for walk in (subject.walk.directory, gallery.parent):
+        write_json(subject.walk.settings.to_json(), walk / "code_1" / "settings.json")
+        write_pages(walk, LABELS, ["code_1"])
+    assert "stray" not in gallery.read_text()
+    _, summary, _ = written = evaluate()
+    write(subject, *written)
+    refresh_pages(results.parents[1], LABELS)
+    page = Links()
+    page.feed(gallery.read_text())
+    assert page.links.count("../8_2.0_16.0/evaluation/index.html#path_001") == 1
+    assert (gallery.parent / "../8_2.0_16.0/evaluation/index.html").is_file()
+    figures = summary["paths"][1]["figures"]
+    assert f"of its range, leak {figures['leak']['value']:.2f} (" in " ".join(page.text.split())
+    own = Links()
+    own.feed((subject.walk.directory / "index.html").read_text())
+    assert "evaluation/index.html#path_002" in own.links
+
+
+def test_measures_of_other_paths_or_versions_are_not_shown(written, subject):
+    directory, _, summary = written
+    walk = directory.parent
+    assert find_measured(walk, LABELS).summary["mean"] == summary["mean"]
+    assert find_measured(walk, LABELS[:2]) is None
+    for content in ("[]", '{"format": 0}', "{"):
+        (directory / "summary.json").write_text(content)
+        assert find_measured(walk, LABELS) is None
