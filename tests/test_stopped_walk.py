@@ -175,7 +175,7 @@ class Waves(torch.nn.Module):
         super().__init__()
         self.x = torch.nn.Parameter(torch.linspace(0, 9, 512), requires_grad=False)
 
-    def forward(self, codes, resolution=None):
+    def from_z(self, codes, psi=1.0, resolution=None):
         waves = torch.sin(codes[:, :3, None] + self.x)
         return waves[..., None] * waves[:, :, None]
 
