@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import pickle
 import shutil
 import struct
@@ -458,6 +459,9 @@ def test_the_numbers_of_all_networks_have_names_and_units():
     assert len(judge.names) == len(set(judge.names)) == len(judge.units) == 9 + 3 + 5 + 4 + 12
     assert judge.names[:3] == ["female", "age", "race_white"] and judge.names[-1] == "au26_jaw_drop"
     assert dict(zip(judge.names, judge.units))["yaw"] == "degrees"
+    assert len(judge.ranges) == len(judge.names)
+    low, high = dict(zip(judge.names, judge.ranges))["pitch"]
+    assert -low == high == pytest.approx(0.5 * 180 / math.pi, abs=0.1)
 
 
 def test_a_judge_of_some_networks_gives_their_numbers(action_units, images):

@@ -17,7 +17,7 @@ from lib.evaluation.reading import NotFinite, Reader, bar
 from lib.evaluation.samples import COUNT, Samples, read_samples
 from lib.evaluation.scale import Scale
 from lib.evaluation.walks import DECIDING, Walk, ends_at, paths_from
-from lib.latent_space import ZSpace
+from lib.latent_space import latent_space
 from models.errors import UserError
 
 STEPS = 5  # read in either direction; the reach is read besides
@@ -91,7 +91,7 @@ def _range_samples(subject, samples, judge, batch_size):
     """Samples of everything that the generator shows, that is without truncation, by which numbers are scaled."""
     if judge.scaled or subject.space.truncation == 1:
         return samples
-    whole = ZSpace(subject.space.generator)
+    whole = latent_space(subject.space.generator, classes=subject.space.classes)
     return read_samples(whole, subject.origin["gan_sha256"], Reader(whole, judge, batch_size), len(samples.numbers))
 
 

@@ -26,7 +26,7 @@ def read_samples(space, generator_sha256, reader, count=COUNT):
     """`count` `Samples` of a space's generator with the space's truncation, from the cache or read now by all processes
     together. reader: a `Reader` of that space."""
     generator, judge = space.generator, reader.judge
-    key = f"{generator_sha256} {judge.fingerprint} {space.truncation} {count} {SEED}"
+    key = f"{generator_sha256} {judge.fingerprint} {space.truncation} {space.classes} {count} {SEED}"
     file = CACHE / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     found = distributed.from_first(lambda: _kept(file, key))
     if found is None:

@@ -9,7 +9,10 @@ from lib.evaluation import measures, samples
 from lib.evaluation.evaluation import Subject
 from lib.evaluation.scale import Scale
 from lib.evaluation.walks import ends_at, paths_from
+from lib.files import save_tensors
 from lib.latent_space import latent_space
+from lib.paths.lines import Lines
+from lib.pools import codes_of_z
 from models.errors import UserError
 
 AT_REACH = 4 * (1 + 3 * 2)  # images of 4 codes: the start and two ends of 3 paths
@@ -217,6 +220,24 @@ def test_a_judge_that_reads_nan_is_told(evaluate):
 
     with pytest.raises(UserError, match="the judge reads numbers that are not finite"):
         evaluate(Broken())
+
+
+@pytest.mark.parametrize("network, name, truncation", [
+    ("stylegan2", "Z", 0.7), ("stylegan2", "W+", 1.0), ("stylegan2", "S", 0.7), ("pggan", "Z", 1.0),
+    ("biggan", "Z", 0.5)])  # fmt: skip
+def test_any_space_of_any_generator_is_read(network, name, truncation, subject, evaluate, tmp_path, request):
+    space = latent_space(request.getfixturevalue(f"tiny_{network}"), name, truncation=truncation)
+    z = torch.randn(2, space.generator.z_dim, generator=torch.Generator().manual_seed(2))
+    for i, code in enumerate(z.split(1)):
+        save_tensors(codes_of_z(space, code)["latent_code_z.pt"], tmp_path / name / f"code_{i}" / "latent_code_z.pt")
+    lines = Lines.random(3, space.dim, torch.Generator().manual_seed(0))
+    sources = sorted((tmp_path / name).iterdir())
+    readings, summary, _ = evaluate(ColourJudge([None] * 3),
+                                    of=Subject(**{**vars(subject), "space": space, "paths": lines, "sources": sources}))
+    with torch.no_grad():
+        numbers = ColourJudge()(seen(space, space.codes_of(z))).numpy()
+    np.testing.assert_allclose(readings.along["numbers"][:, 2, 2], numbers, atol=1e-4)
+    assert summary["codes"] == 2 and summary["left_out"] == ["flat"]
 
 
 def test_one_code_is_refused(subject):

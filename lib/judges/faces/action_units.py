@@ -36,6 +36,7 @@ class ActionUnits(nn.Module):
     checkpoint = Checkpoint("au_detector", "disfa_adaptation_f0.pth")
     names = tuple(f"au{unit}_{name}" for unit, name in ACTION_UNITS.items())
     units = ("intensity, 0 to 5",) * len(ACTION_UNITS)
+    ranges = ((0, 5),) * len(ACTION_UNITS)
 
     def __init__(self):
         super().__init__()

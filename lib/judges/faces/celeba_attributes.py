@@ -21,6 +21,7 @@ class CelebAAttributes(ResNet50Trunk):
     checkpoint = Checkpoint("celeba_attributes", "eval_predictor.pth.tar")
     names = ("celeba_bangs", "celeba_eyeglasses", "celeba_beard", "celeba_smiling", "celeba_age")
     units = (f"class, 0 (none) to {CLASSES - 1} (most)",) * 4 + (f"class, 0 (youngest) to {CLASSES - 1} (oldest)",)
+    ranges = ((0, CLASSES - 1),) * 5
 
     def __init__(self):
         super().__init__()

@@ -22,6 +22,7 @@ class FairFace(ResNet34):
     checkpoint = Checkpoint("fairface", "res34_fair_align_multi_7_20190809.pt")
     names = ("female", "age", *(f"race_{race}" for race in RACES))
     units = ("probability", f"age group, 0 ({AGES[0]}) to {len(AGES) - 1} ({AGES[-1]})", *["probability"] * len(RACES))
+    ranges = ((0, 1), (0, len(AGES) - 1), *[(0, 1)] * len(RACES))
 
     def __init__(self):
         super().__init__(outputs=sum(GROUPS))

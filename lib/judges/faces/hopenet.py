@@ -16,6 +16,7 @@ class Hopenet(ResNet50Trunk):
     checkpoint = Checkpoint("hopenet", "hopenet_alpha2.pkl")
     names = ("yaw", "pitch", "roll")
     units = ("degrees",) * 3
+    ranges = tuple((-degrees, degrees) for degrees in (63.0, 28.6, 17.2))  # 1.1, 0.5 and 0.3 radians
 
     def __init__(self):
         super().__init__()

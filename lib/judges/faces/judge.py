@@ -33,6 +33,7 @@ class FaceJudge(Judge):
         self._readers = [self._networks[kind] for kind in READERS if kind in self._networks]
         self.names = [name for reader in self._readers for name in reader.names]
         self.units = [unit for reader in self._readers for unit in reader.units]
+        self.ranges = [ends for reader in self._readers for ends in reader.ranges]  # WarpedGANSpace's
         self.fingerprint, self.note = fingerprint, note
         self.identity = arcface_identity(self._networks[ArcFace]) if ArcFace in self._networks else None
 

@@ -40,6 +40,7 @@ class S3FD(nn.Module):
     checkpoint = Checkpoint("sfd", "s3fd-619a316812.pth")
     names = ("face_x", "face_y", "face_width", "face_height")
     units = ("share of the frame",) * 4
+    ranges = ((0, 1),) * 4
 
     def __init__(self):
         super().__init__()
