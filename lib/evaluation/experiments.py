@@ -101,9 +101,8 @@ def _perceptual(device):
     """LPIPS and no note, or None and a note on why there is none."""
     try:
         return load_lpips(device=device), []
-    except UserError as error:
-        reason, _, _ = str(error).partition(":")
-        return None, [f"LPIPS is left out: {reason} (docs/judges.md says how to get them)."]
+    except UserError:
+        return None, ["LPIPS is left out: the weights that it needs are missing (docs/judges.md says how to get them)."]
 
 
 def _own(texts, judge, count):
