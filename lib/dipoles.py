@@ -4,8 +4,10 @@ The first sentence of a dipole is the pole that positive shifts along its path l
 """
 
 import json
+import sys
 from pathlib import Path
 
+from lib import distributed
 from lib.config import CORPORA
 from models.errors import UserError
 
@@ -36,9 +38,18 @@ def corpus_name(name_or_file):
 
 
 def encode_dipoles(dipoles, clip_encoder):
-    """CLIP's text features of the poles: (K, 2, E)."""
+    """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told."""
+    tell_unknown_words(dipoles, clip_encoder)
     features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
     return features.unflatten(0, (len(dipoles), 2))
+
+
+def tell_unknown_words(dipoles, clip_encoder):
+    """Print, in one line, the words of the poles that the CLIP never saw."""
+    unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
+    if unknown and distributed.is_first():
+        words = ", ".join(map(repr, unknown))
+        print(f"this CLIP was trained without these words and cannot tell what they mean: {words}", file=sys.stderr)
 
 
 def _from_json(text, file):

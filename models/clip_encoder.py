@@ -97,6 +97,17 @@ class CLIPEncoder(nn.Module):
                             "tokens (a token is a word or a part of one): shorten it")
         return ids + [self.interface.padding] * (length - len(ids))
 
+    def unknown_words(self, sentences):
+        """The words of sentences (list of str) that training never showed to this CLIP, in their order.
+
+        A CLIP of this repository has learned a few hundred words: its tables keep zeros for all other tokens.
+        """
+        if self.interface.tokenize is not clip_tokens:
+            return []
+        tokenizer, unused = clip.clip._tokenizer, (self.model.token_embedding.weight == 0).all(dim=1).tolist()
+        words = dict.fromkeys(word for text in sentences for word in tokenizer.pat.findall(text.lower()))
+        return [word for word in words if word.isalnum() and any(unused[i] for i in tokenizer.encode(word))]
+
     def encode_images(self, images):
         """Images (B, 3, H, W) in [-1, 1] -> features (B, E), differentiable with respect to the images.
 

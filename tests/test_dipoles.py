@@ -87,3 +87,16 @@ def test_text_features_of_poles_stand_side_by_side(tiny_clip_file):
     features = encode_dipoles(PAIRS, encoder)
     assert features.shape == (2, 2, encoder.embed_dim)
     torch.testing.assert_close(features[1, 0], encoder.encode_text([PAIRS[1][0]])[0])
+
+
+def test_words_that_the_portraits_clip_never_saw_are_told(capsys):
+    encoder = load_clip("clip_portraits64")
+    encode_dipoles([("A smiling, zebra-like face.", "a Wizard"), ("a zebra", "a smiling face")], encoder)
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and told.endswith("mean: 'zebra', 'like', 'wizard'\n")
+    encode_dipoles(load_corpus("attributes"), encoder)
+    assert not capsys.readouterr().err
+
+
+def test_a_clip_whose_tokens_all_have_embeddings_knows_every_word(tiny_clip_file):
+    assert load_clip(tiny_clip_file).unknown_words(["a zebra in Zürich"]) == []
