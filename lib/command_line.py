@@ -5,10 +5,13 @@ import os
 import re
 import signal
 import sys
+from difflib import get_close_matches
+from pathlib import Path
 
 from lib import distributed
 from models.errors import UserError
 
+ROOT = Path(__file__).resolve().parent.parent
 GLUED = re.compile(r"^(--[\w-]+=[^\s=]*?)(--[a-z][\w-]*=\S*)$")
 
 
@@ -22,7 +25,24 @@ def unglue(arguments):
 
 
 class Parser(argparse.ArgumentParser):
-    """Prints in the first process only, since all processes of a run have the same arguments."""
+    """An error is one line, without the usage, which is long here. Prints in the first process only, since all
+    processes of a run have the same arguments."""
+
+    def parse_args(self, args=None, namespace=None):
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return found
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+    def _unknown(self, argument):
+        flag = argument.partition("=")[0]
+        if not flag.startswith("-"):
+            return f"{argument!r} belongs to no flag: quote a value that has spaces"
+        near = get_close_matches(flag, self._option_string_actions, n=1)
+        return f"there is no flag {flag}: " + (f"did you mean {near[0]}?" if near else "-h lists all flags")
 
     def _print_message(self, message, file=None):
         if distributed.is_first():
@@ -92,6 +112,10 @@ def run(main):
         sys.exit(_fail(program, "terminated", 143))
     except KeyboardInterrupt:
         sys.exit(_fail(program, "interrupted", 130))
+    except ModuleNotFoundError as error:
+        if not error.name or (ROOT / error.name.partition(".")[0]).exists():
+            raise
+        sys.exit(_fail(program, f"the package {error.name} is not installed here: see Install in README.md", 2))
     except BrokenPipeError:  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lib import distributed
 from lib.config import CORPORA
-from models.errors import UserError
+from models.errors import UserError, unknown
 
 
 def load_corpus(name_or_file):
@@ -21,7 +21,7 @@ def load_corpus(name_or_file):
     """
     file = CORPORA.get(str(name_or_file), Path(name_or_file))
     if not file.is_file():
-        raise UserError(f"{name_or_file!r} is neither a file nor a corpus; the corpora are {', '.join(CORPORA)}")
+        raise unknown(name_or_file, "a corpus", CORPORA)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

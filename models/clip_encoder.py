@@ -19,7 +19,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
 from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
-from models.errors import UserError
+from models.errors import UserError, unknown
 from models.files import sha256
 from models.registry import CLIP_FILES
 
@@ -148,8 +148,7 @@ def load_clip(name_or_file, device="cpu"):
     elif os.path.isfile(name_or_file):
         file = name_or_file
     else:
-        raise UserError(f"{name_or_file!r} is neither a file nor a CLIP model; the models are "
-                        + ", ".join(clip.available_models()) + f", and {OPEN_CLIP}MODEL/PRETRAINED")
+        raise unknown(name_or_file, "a CLIP", [*CLIP_FILES, *clip.available_models(), f"{OPEN_CLIP}MODEL/PRETRAINED"])
     try:
         # On the CPU first, so that errors here come from the file, not the device. Half-precision weights become float.
         with warnings.catch_warnings():

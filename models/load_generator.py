@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.errors import UserError
+from models.errors import UserError, unknown
 from models.formats import read_generator
 from models.registry import GENERATORS, is_own_code, own_code
 
@@ -54,16 +54,14 @@ def generator_file(name_or_file):
     weights = GENERATORS.get(str(name_or_file))
     file = weights.file if weights else Path(name_or_file)
     if not file.is_file():
-        raise UserError(_missing(name_or_file, weights))
+        raise _missing(name_or_file, weights)
     return file
 
 
-def _missing(name_or_file, weights):
+def _missing(name, weights):
+    """The error for a generator without a file. weights: its entry in `GENERATORS`, or None."""
     if weights is None:
-        return (
-            f"{name_or_file!r} is neither a file nor a generator, nor python:FILE:FUNCTION; the generators are "
-            f"{', '.join(GENERATORS)}"
-        )
+        return unknown(name, "a generator", [*GENERATORS, "python:FILE:FUNCTION"])
     fetch = f"run `{weights.fetched_by}`" if weights.fetched_by else weights.by_hand
     fetch = fetch or "restore it with `git checkout models/pretrained`"
-    return f"the weights of {name_or_file} are not in {weights.file}: {fetch}"
+    return UserError(f"the weights of {name} are not in {weights.file}: {fetch}")

@@ -142,7 +142,7 @@ def test_stopped_processes_leave_a_checkpoint_that_one_process_goes_on_from(
 def test_error_is_told_once(warm, arguments, tmp_path):
     with Torchrun(warm, tmp_path, "train.py", *arguments, "--clip-model=nowhere.pt") as run:
         assert run.end() != 0
-    assert run.said.count("neither a file nor a CLIP model") == 1 and "has ended" not in run.said
+    assert run.said.count("there is no file") == 1 and "has ended" not in run.said
     assert not (tmp_path / "experiments").exists()
 
 
