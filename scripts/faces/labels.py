@@ -2,10 +2,10 @@
 
 labels.npz holds, for 716 codes, 1, 0, or -1 where the eye was unsure. They were labelled by eye from contact sheets by
 the authors of this repository; the first 200 came with the data the project was given. The faces are 64 px wide and
-were enlarged to 150. The other 516 are the plausible ones of 560 samples of normal noise (smeared, very dark and
+were enlarged to 150. The other 516 are the plausible ones of 560 samples of normal noise (most smeared, very dark and
 masked faces were dropped). Each was looked at once on a sheet; those called positive or unsure were looked at again,
-larger, one attribute at a time, and so were the 36 negatives of each attribute that a probe fitted on all labels, by
-cross-validation, took for positive.
+larger, one attribute at a time, and so were the 36 negatives of each attribute that a probe fitted on all labels,
+cross-validated, ranked highest.
 
 The 516 have one labeller. To compare with the others, 75 of the first 200 were labelled again without seeing their
 labels: where both were sure, they agree on 59 of 60 for glasses, 65 of 65 for hats, 62 of 63 for facial hair, 53 of 55
