@@ -154,6 +154,9 @@ def main(arguments):
             print(f"{COMPLETE / name} is complete")
         distributed.leave()
         return
+    if experiment.prolonged_from is not None and distributed.is_first():
+        print(f"going on from iteration {experiment.prolonged_from}: since the learning rate had fallen until then, "
+              f"this is not what one run of {settings.max_iter} iterations gives", file=sys.stderr)
     finished, stop = train(experiment, space, labels, device)
     distributed.leave()
     if not distributed.is_first():

@@ -70,11 +70,13 @@ def main(arguments):
     from lib.trained import open_experiment
     from lib.walking import traversal
     from lib.walking.encoding import default_workers
+    from models.files import sha256
     from models.load_generator import generator_name
 
     device = distributed.join(choose_device(args.cuda, args.ops))
     experiment = open_experiment(args.exp, args.gan, device)
-    space, settings = experiment.space, WalkSettings.of(vars(args))
+    weights = {"weights_sha256": sha256(experiment.weights)}
+    space, settings = experiment.space, WalkSettings.of(vars(args) | weights)
     if settings.w_space and space.name == "Z":
         raise UserError(f"the paths of {args.exp} are in Z, and --w-space needs paths in W, W+ or S: leave it out")
     pool = pools.find_pool(args.pool, generator_name(experiment.settings.gan), experiment.settings.gan_sha256)

@@ -16,7 +16,7 @@ import fcntl
 import shlex
 import shutil
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from lib.config import COMPLETE, WIP
 from lib.files import check_generator, read_json, save_tensors, write_json, write_text
 from lib.settings import read_object
 from models.errors import UserError
+from models.untrusted.tensor_files import load_tensors
 
 LONGEST_NAME = 255  # bytes, on common file systems
 
@@ -38,6 +39,7 @@ class Experiment:
         Raises UserError if a run with this name has other settings or labels.
         """
         self.name, self.settings, self.weights = name, settings, weights
+        self.prolonged_from = None  # the iterations of a finished run that goes on
         self.labels = [label if isinstance(label, str) else list(label) for label in labels]
         if len(name.encode()) > LONGEST_NAME:
             raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id "
@@ -47,15 +49,19 @@ class Experiment:
 
     @property
     def complete(self):
-        return (COMPLETE / self.name / "args.json").is_file()
+        return self._is_finished() and self.prolonged_from is None
 
     @property
     def begun(self):
-        return (self.directory / "args.json").is_file()
+        """Whether there is something to resume. A run that was killed before its first checkpoint begins anew."""
+        return self._is_finished() or (self.checkpoint.is_file() and (self.directory / "args.json").is_file())
 
     @property
     def directory(self):
-        return (COMPLETE if self.complete else WIP) / self.name
+        return (COMPLETE if self._is_finished() else WIP) / self.name
+
+    def _is_finished(self):
+        return (COMPLETE / self.name / "args.json").is_file()
 
     @property
     def models(self):
@@ -70,18 +76,36 @@ class Experiment:
         return self.models / f"{Path(self.weights).stem}_init.pt"
 
     def _check_settings(self):
-        file = self.directory / "args.json"
-        if not file.is_file():
+        if not self.begun:
             return
+        file = self.directory / "args.json"
         before = type(self.settings).read(read_object(file), file)
         self.settings = self.settings.kept_from(before)
         compared = check_generator(before, self.settings, self.directory)
+        if self._can_go_on(before):
+            self.prolonged_from, compared = before.max_iter, {*compared, "max_iter"}
         differing = before.differences(self.settings, ignored=compared)
+        if not differing and self.prolonged_from is not None:
+            self.settings = self.settings.with_facts_of(before)
         if differing:
             raise UserError(f"{self.directory} has other arguments ({differing}): repeat those, or set --exp-id")
 
+    def _can_go_on(self, before):
+        """Whether this is a longer run than one that has ended, which then goes on from there. before: its settings.
+
+        Raises UserError if it has no checkpoint.
+        """
+        if self.settings.max_iter <= before.max_iter:
+            return False
+        if not self.checkpoint.is_file():
+            raise UserError(f"{self.directory} has no checkpoint from which it could go on: set --exp-id")
+        state = load_tensors(self.checkpoint)
+        return isinstance(state, dict) and state.get("iteration") == before.max_iter
+
     def _check_labels(self):
         """The file of the corpus may have been edited since the run began."""
+        if not self.begun:
+            return
         file = self.models / labels_file(self.labels)
         before = read_json(file) if file.is_file() else self.labels
         if before != self.labels:
@@ -98,8 +122,9 @@ class Experiment:
         """
         self.settings = replace(self.settings, **facts)
         file = self.directory / "args.json"
-        if file.is_file():
-            differing = type(self.settings).read(read_object(file), file).differences(self.settings)
+        if self.begun:
+            before = type(self.settings).read(read_object(file), file)
+            differing = before.differences(self.settings, ignored=() if self.prolonged_from is None else ("max_iter",))
             if differing:
                 raise UserError(f"{self.directory} began differently ({differing}): give the same files, or set "
                                 "--exp-id")
@@ -111,6 +136,8 @@ class Experiment:
         Raises UserError if another process is in it. At the end, a directory without a checkpoint is removed.
         """
         directory = WIP / self.name
+        if self.prolonged_from is not None:
+            self._reopen()
         directory.mkdir(parents=True, exist_ok=True)
         with open(directory / ".lock", "a") as lock:
             try:
@@ -122,15 +149,28 @@ class Experiment:
                     raise UserError(f"{COMPLETE / self.name} was completed by another process just now")
                 for stale in directory.rglob(".*.partial"):  # left behind by a process that was killed
                     stale.unlink()
+                if self.prolonged_from is not None:
+                    self._write_settings()
+                elif not self.checkpoint.exists():
+                    shutil.rmtree(self.models, ignore_errors=True)  # of a run that was killed before it got anywhere
                 yield
             finally:
                 if directory.exists() and not self.checkpoint.exists():
                     shutil.rmtree(directory)
 
+    def _reopen(self):
+        """Move a finished run back to experiments/wip. If another process does so too, the lock there decides."""
+        WIP.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            (COMPLETE / self.name).rename(WIP / self.name)
+
     def begin(self, state):
         """Write what stays the same throughout the run. state: the state dict of the paths before training."""
         save_tensors(state, self.initial_weights)
         write_json(self.labels, self.models / labels_file(self.labels))
+        self._write_settings()
+
+    def _write_settings(self):
         write_text("#!/usr/bin/env bash\n" + shlex.join(["python", *sys.argv]) + "\n", self.directory / "command.sh")
         write_json(self.settings.to_json(), self.directory / "args.json")
 
@@ -152,7 +192,8 @@ def labels_file(labels):
 def begun_with(arguments):
     """The directory of the unfinished run that was started with exactly these arguments, or None."""
     for file in sorted(WIP.glob("*/command.sh")):
-        if (file.parent / "args.json").is_file() and _arguments_in(file) == list(arguments):
+        resumable = all((file.parent / part).is_file() for part in ("args.json", "models/checkpoint.pt"))
+        if resumable and _arguments_in(file) == list(arguments):
             return file.parent
     return None
 

@@ -122,6 +122,10 @@ class Settings:
         open_ones = [name for name in self._named(KEPT) if getattr(self, name) is None]
         return replace(self, **{name: getattr(before, name) for name in open_ones})
 
+    def with_facts_of(self, before):
+        """These settings, with the facts that only those stored before know."""
+        return replace(self, **{name: getattr(before, name) for name in self._unknown_facts()})
+
     def _named(self, use):
         return [one.name for one in fields(self) if one.metadata["use"] == use]
 
@@ -210,6 +214,7 @@ FRAMES, GIF, STRIP = "frames", "gif", "strip"
 class WalkSettings(Settings):
     """`settings.json` of a walked code: everything that affects its pictures."""
 
+    weights_sha256: str | None = setting(None, use=FACT, of=FRAMES)  # of the paths; early settings lack it
     w_space: bool = setting(False, of=FRAMES)
     shift_steps: int = setting(16, COUNT, of=FRAMES)
     eps: float = setting(0.2, POSITIVE, of=FRAMES)

@@ -34,7 +34,7 @@ class Trained:
     """An experiment's generator (frozen), the space of its paths, the paths with their labels, and its settings.
 
     paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, where
-    positive shifts lead to the first one, or names.
+    positive shifts lead to the first one, or names. weights: the file of the paths.
     """
 
     directory: Path
@@ -43,6 +43,7 @@ class Trained:
     paths: Any
     labels: list
     settings: TrainingSettings
+    weights: Path
 
 
 def open_experiment(directory, gan=None, device="cpu"):
@@ -68,7 +69,7 @@ def open_experiment(directory, gan=None, device="cpu"):
     paths = method.load_paths(load_tensors(weights), space, weights)
     if paths.num_paths != len(labels):
         raise UserError(f"{weights} has {paths.num_paths} paths, and {len(labels)} labels are stored beside it")
-    return Trained(directory, generator, space, paths, labels, settings)
+    return Trained(directory, generator, space, paths, labels, settings, weights)
 
 
 def _open_published(path, published, gan, device):
@@ -92,7 +93,7 @@ def _open_published(path, published, gan, device):
     space = method.space_of(settings, space)
     paths = method.load_paths(published.state, space, published.source)
     directory = path if path.is_dir() else path.with_suffix("")
-    return Trained(directory, generator, space, paths, published.labels, settings)
+    return Trained(directory, generator, space, paths, published.labels, settings, published.source)
 
 
 def read_settings(directory):

@@ -197,6 +197,51 @@ def test_run_is_finished_from_what_a_kill_left(killed, arguments, uninterrupted,
     assert not list((tmp_path / COMPLETE).rglob(".lock"))
 
 
+def test_run_that_was_killed_before_its_first_checkpoint_begins_anew(arguments, uninterrupted, run_warm, tmp_path):
+    shutil.copytree(uninterrupted / COMPLETE, tmp_path / WIP)
+    models = tmp_path / WIP / "models"
+    (models / "checkpoint.pt").unlink()
+    (models / "latent_support_sets.pt").unlink()
+    args = json.loads((tmp_path / WIP / "args.json").read_text()) | {"batch_size": 64, "lr": 7.0, "seed": 9}
+    (tmp_path / WIP / "args.json").write_text(json.dumps(args))
+    finish(tmp_path, arguments, run_warm)
+    assert_same_end(tmp_path, uninterrupted)
+
+
+def test_finished_run_goes_on_longer_and_its_walks_are_walked_anew(arguments, data, run_warm, tmp_path):
+    shorter, longer = [*arguments, "--max-iter=4"], [*arguments, "--max-iter=9"]
+    finish(tmp_path, shorter, run_warm)
+    sampled = run_warm("sample_gan.py", f"--gan={data / 'stylegan2_tiny.pth'}", "--num-samples=1", cwd=tmp_path)
+    walk = [f"--exp={COMPLETE}", "--pool=stylegan2_tiny-1", "--shift-steps=1", "--eps=5", "--workers=0"]
+    walked = run_warm("traverse_latent_space.py", *walk, cwd=tmp_path)
+    assert (sampled.returncode, walked.returncode) == (0, 0), sampled.stderr + walked.stderr
+    (codes,) = (tmp_path / COMPLETE / "results").rglob("paths_latent_codes.pt")
+    before = codes.read_bytes()
+
+    process = run_warm("train.py", *longer, cwd=tmp_path)
+    assert process.returncode == 0 and "going on from iteration 4" in process.stderr
+    assert not (tmp_path / WIP).exists() and codes.read_bytes() == before
+    assert json.loads((tmp_path / COMPLETE / "args.json").read_text())["max_iter"] == 9
+    assert load(tmp_path / COMPLETE / "models" / "checkpoint.pt")["iteration"] == 9
+
+    assert run_warm("traverse_latent_space.py", *walk, cwd=tmp_path).returncode == 0
+    assert codes.read_bytes() != before
+    assert run_warm("train.py", *shorter, cwd=tmp_path).returncode == 2
+
+
+def test_longer_run_that_was_stopped_goes_on(warm, arguments, run_warm, tmp_path):
+    finish(tmp_path, [*arguments, "--max-iter=4"], run_warm)
+    endless = [*arguments, "--max-iter=100000"]
+    with Training(warm, tmp_path, endless) as training:
+        training.wait_for_checkpoint(newer_than=(tmp_path / COMPLETE / "models/checkpoint.pt").stat().st_mtime_ns)
+        assert training.end(signal.SIGINT) == 130
+    reached = load(tmp_path / WIP / "models" / "checkpoint.pt")["iteration"]
+    with Training(warm, tmp_path, endless) as training:
+        training.wait_for_checkpoint(newer_than=(tmp_path / WIP / "models/checkpoint.pt").stat().st_mtime_ns)
+        assert training.end(signal.SIGINT) == 130
+    assert load(tmp_path / WIP / "models" / "checkpoint.pt")["iteration"] > reached > 4
+
+
 def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(arguments, run_warm, tmp_path):
     process = run_warm("train.py", *arguments, "--lr=1e30", "--ckp-freq=1", cwd=tmp_path)
     assert process.returncode == 2

@@ -75,7 +75,7 @@ class CodeResults:
     def __init__(self, directory, num_paths, settings):
         """settings: `WalkSettings`."""
         self.target, self.partial = directory, directory.with_name(f".{directory.name}.partial")
-        self.made = _settings_in(self.target)
+        self.made = _settings_in(self.target, settings)
         self.num_paths, self.count = num_paths, settings.frames_per_path
         self.settings = kept_and_wanted(self.made, settings)
         self.unfinished = num_paths
@@ -94,7 +94,7 @@ class CodeResults:
         Raises UserError if another process is making it.
         """
         self._claim()
-        if _settings_in(self.partial) != self.settings:
+        if _settings_in(self.partial, self.settings) != self.settings:
             for entry in self.partial.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             self._take_over()
@@ -135,12 +135,13 @@ class CodeResults:
         self.release()
 
 
-def _settings_in(directory):
-    """The `WalkSettings` that a code's directory was made with; None if it has no settings.json."""
+def _settings_in(directory, settings):
+    """The `WalkSettings` that a code's directory was made with, with the facts of `settings` that it does not know;
+    None if it has no settings.json."""
     file = directory / "settings.json"
     if not file.is_file():
         return None
-    return WalkSettings.read(read_object(file), file)
+    return WalkSettings.read(read_object(file), file).with_facts_of(settings)
 
 
 def _link(source, target):
