@@ -12,6 +12,7 @@ METHODS = {
     "latentclr": "lib.methods.latentclr:LatentCLR",
     "ganspace": "lib.methods.ganspace:GANSpace",
     "sefa": "lib.methods.sefa:SeFa",
+    "interfacegan": "lib.methods.interfacegan:InterFaceGAN",
     "styleclip-mapper": "lib.methods.styleclip_mapper:StyleCLIPMapper",
     "styleclip-global": "lib.methods.styleclip_global:StyleCLIPGlobal",
     "styleclip-optimization": "lib.methods.styleclip_optimization:StyleCLIPOptimization",
