@@ -282,6 +282,15 @@ class BigGANDeep(ClassConditional):
         """Indices of classes (B,) -> embeddings (B, embed_dim)."""
         return self.embeddings.weight[:, classes].T
 
+    def entry_weights(self):
+        """For the linear layer and each block, the weight (outputs, z_dim) by which z enters. The class has its own."""
+        weights = [self.generator.gen_z.weight]
+        for block in self.generator.layers:
+            if not isinstance(block, Attention):
+                norms = (getattr(block, f"bn_{i}") for i in range(4))
+                weights.append(torch.cat([part.weight for norm in norms for part in (norm.scale, norm.offset)]))
+        return [weight[:, : self.z_dim] for weight in weights]
+
     @staticmethod
     def truncate(z, truncation):
         """Standard normal z -> the z of codes, as the network was trained with; a truncation of 1 cuts z off at +-2."""
@@ -380,6 +389,16 @@ class BigGAN(ClassConditional):
     def embed(self, classes):
         """Indices of classes (B,) -> embeddings (B, embed_dim)."""
         return self.shared(classes)
+
+    def entry_weights(self):
+        """For the linear layer and each block, the weight (outputs, z_dim) by which z enters, which is 0 but for the
+        part of z that the layer has. The class has its own."""
+        weights = [self.linear.weight]
+        for block, *_ in self.blocks:
+            maps = (part for norm in (block.bn1, block.bn2) for part in (norm.gain, norm.bias))
+            weights.append(torch.cat([one.weight[:, self.embed_dim :] for one in maps]))
+        zeros = ((i * self.part, self.z_dim - (i + 1) * self.part) for i in range(len(weights)))
+        return [F.pad(weight, around) for weight, around in zip(weights, zeros)]
 
     @staticmethod
     def truncate(z, truncation):

@@ -80,6 +80,10 @@ class DCGAN(nn.Module):
         image."""
         return [f"layer{i}" for i in range(self.num_layers)]
 
+    def entry_weights(self):
+        """The weight of the only layer that sees z, as a matrix (channels * pixels, z_dim)."""
+        return [self.transposed0.weight.flatten(1).T]
+
     def truncate(self, z, psi):
         """Standard normal z (B, z_dim) -> those of a distribution `psi` times as wide."""
         return z if psi == 1 else psi * z

@@ -89,6 +89,10 @@ class ProgGAN(nn.Module):
         """Names of the layers that `features_from_z` knows, in the order of computation."""
         return [f"layer{i}" for i in range(2 * self.num_blocks)]
 
+    def entry_weights(self):
+        """The weight of the only layer that sees z, as a matrix (channels * pixels, z_dim)."""
+        return [self.layer0.weight.movedim(1, -1).flatten(0, 2)]
+
     def from_z(self, z, psi=1.0, resolution=None):
         """As `forward`; without W there is no truncation, so psi is 1."""
         return self(z, resolution)

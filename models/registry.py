@@ -18,6 +18,7 @@ class Family:
         num_layers, w_dim, mapping, w_plus, styles      if it has W, W+ and S
         image_sizes     the sizes at which its synthesis can stop, smallest first
         feature_layers, features_from_z(z, psi, layer), features(w_plus, layer)     its inner activations
+        entry_weights()     the matrices by which w, or z without W, enters its layers, if they are known
         recognises(keys), settings(shapes)              of a state dict, to build a network from it
         num_classes, names(), codes(z, classes), classes(codes)     if it is conditional
         truncate(z, psi)                                if truncation scales z, or it is conditional

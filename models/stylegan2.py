@@ -290,6 +290,13 @@ class StyleGAN2(nn.Module):
         """Names of the layers that `features` knows, in the order of computation."""
         return [name for name, _, _ in self.synthesis.layers_in_order()]
 
+    def entry_weights(self):
+        """For each layer of w+, the weight (channels, w_dim) of the style that it makes; the last layer's is an RGB
+        layer's, and those of other RGB layers, which share theirs with a convolution, are left out."""
+        # Of two that share a layer of w+, the RGB layer comes first, and the convolution takes its place.
+        styled = {index: layer for _, layer, index in self.synthesis.layers_in_order()}
+        return [styled[index].style.weight for index in range(self.num_layers)]
+
     def w_plus(self, w, psi=1.0):
         """w (B, w_dim) -> truncated, the same on every layer: (B, num_layers, w_dim)."""
         return self.truncation(w, psi)[:, None].expand(-1, self.num_layers, -1)

@@ -7,8 +7,12 @@ from importlib import import_module
 
 METHODS = {
     "contraclip": "lib.methods.contraclip:ContraCLIP",
+    "text": "lib.methods.text:Text",
     "warpedganspace": "lib.methods.warpedganspace:WarpedGANSpace",
     "latentclr": "lib.methods.latentclr:LatentCLR",
+    "ganspace": "lib.methods.ganspace:GANSpace",
+    "sefa": "lib.methods.sefa:SeFa",
+    "interfacegan": "lib.methods.interfacegan:InterFaceGAN",
     "styleclip-mapper": "lib.methods.styleclip_mapper:StyleCLIPMapper",
     "styleclip-global": "lib.methods.styleclip_global:StyleCLIPGlobal",
     "styleclip-optimization": "lib.methods.styleclip_optimization:StyleCLIPOptimization",
@@ -24,8 +28,9 @@ def find_method(name):
 
 def add_arguments(parser):
     """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
-    from lib.arguments import positive_float
+    from lib.arguments import number, positive_float, positive_int
     from lib.methods.text_edits import add_shared_arguments
+    from lib.settings import Range
 
     g = parser.add_argument_group("several methods")
     g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
@@ -36,6 +41,10 @@ def add_arguments(parser):
     g.add_argument("--temperature", type=positive_float,
                    help="contraclip: temperature of the contrastive loss (default: 1.0); cf-clip: also (default: "
                         "0.1); latentclr: factor of the similarities (default: 0.5)")
+    g.add_argument("--num-directions", type=positive_int, metavar="K",
+                   help="latentclr, ganspace, sefa: paths (default: 32)")
+    g.add_argument("--feed-layers", type=number(int, Range(low=0)), nargs="+", metavar="L",
+                   help="latentclr, ganspace, in W: the layers that an edit enters (default: all)")
     add_shared_arguments(parser)
     for name in METHODS:
         find_method(name).add_arguments(parser)

@@ -50,7 +50,6 @@ class LatentCLR(Method):
     @staticmethod
     def add_arguments(parser):
         g = parser.add_argument_group("latentclr: directions")
-        g.add_argument("--num-directions", type=number(int, SEVERAL), metavar="K", help="paths (default: 32)")
         g.add_argument("--direction-model", choices=MODELS,
                        help="one vector for all codes, or an affine map or a network that gives one for each "
                             "(default: global)")
@@ -61,8 +60,6 @@ class LatentCLR(Method):
         alpha.add_argument("--alpha", type=number(float), help="length of each edit (default: 0.1)")
         alpha.add_argument("--alpha-range", type=number(float), nargs=2, metavar=("LOW", "HIGH"),
                            help="draw the length: one for each direction and iteration (global: one for all)")
-        g.add_argument("--feed-layers", type=number(int, NOT_NEGATIVE), nargs="+", metavar="L",
-                       help="W: the layers that an edit enters (default: all)")
         g = parser.add_argument_group("latentclr: features and loss")
         g.add_argument("--feature-layer", metavar="LAYER",
                        help="layer<i>, or output<i> for the image so far; conv1, convs.<i>, to_rgb1, to_rgbs.<i> and "
@@ -86,6 +83,8 @@ class LatentCLR(Method):
 
     @staticmethod
     def check(settings):
+        if settings.num_directions < 2:
+            raise UserError("--num-directions must be at least 2: directions are compared with each other")
         low, high = settings.alpha_range or (settings.alpha, settings.alpha)
         if low > high:
             raise UserError(f"--alpha-range {low} {high} is empty: give the lower end first")
