@@ -1,13 +1,13 @@
 """Labels of faces of dcgan_faces64 for what no published network reads: glasses, hats, facial hair, long hair, women.
 
-labels.npz holds, for 716 codes, 1, 0, or -1 where the eye was unsure. They were labelled by eye from contact sheets by
-the authors of this repository; the first 200 came with the data the project was given. The faces are 64 px wide and
-were enlarged to 150. The other 516 are the plausible ones of 560 samples of normal noise (most smeared, very dark and
+labels.npz holds, for 716 codes, 1, 0, or -1 where the labeller was unsure. They were labelled from contact sheets: the
+first 200 by one person, before this repository had them, the other 516 by a vision-language model. The faces are 64 px
+wide and were enlarged to 150. The 516 are the plausible ones of 560 samples of normal noise (most smeared, dark and
 masked faces were dropped). Each was looked at once on a sheet; those called positive or unsure were looked at again,
-larger, one attribute at a time, and so were the 36 negatives of each attribute that a probe fitted on all labels,
-cross-validated, ranked highest.
+larger, one attribute at a time, and so were, of each attribute, the 36 negatives that a probe fitted on all labels,
+cross-validated, ranked highest, and the 18 positives that it ranked lowest. That made 16 labels unsure.
 
-The 516 have one labeller. To compare with the others, 75 of the first 200 were labelled again without seeing their
+To compare the two labellers, 75 of the first 200 were labelled again without seeing their
 labels: where both were sure, they agree on 59 of 60 for glasses, 65 of 65 for hats, 62 of 63 for facial hair, 53 of 55
 for long hair, and 34 of 39 for women, which is the least certain label: half of its entries are -1.
 
