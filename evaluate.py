@@ -19,7 +19,7 @@ on where it stopped. Use codes of a seed that no setting was chosen with: sample
 def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     g = p.add_argument_group("what is evaluated")
-    g.add_argument("--exp", metavar="EXP_DIR", help="a trained experiment's directory")
+    g.add_argument("--exp", metavar="EXP_DIR", help="a trained experiment's directory; latest: the one that ended last")
     g.add_argument("compared", nargs="*", metavar="EXP_DIR",
                    help="experiments to compare, or walks of theirs; with --pool, each is evaluated first")
     g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
@@ -32,7 +32,8 @@ def parser():
     g.add_argument("--shift-steps", type=positive_int, metavar="S",
                    help="steps in either direction (default: of the walk that is there, or 16)")
     g.add_argument("--eps", type=positive_float,
-                   help="length of a step, in units of the latent space (default: of the walk that is there, or 0.2)")
+                   help="length of a step, in units of the latent space (default: of the walk that is there, or as in "
+                        "traverse_latent_space.py)")
     g.add_argument("--shift-leap", type=positive_int, metavar="L",
                    help="take every L-th step (default: of the walk that is there, or 1)")
     g.add_argument("--steps", type=positive_int, default=5, metavar="N",

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from lib import distributed
-from lib.arguments import number, positive_int, seed
+from lib.arguments import number, plain_name, positive_int, seed
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
-from lib.settings import SHARE, PoolSettings
+from lib.settings import SHARE
 from models.errors import UserError
 from models.registry import GENERATORS, family_of
 
@@ -14,8 +14,8 @@ EXAMPLE = """
 example, on the embedded portraits:
   python sample_gan.py -v --gan=stylegan2_portraits64 --truncation=0.7 --num-samples=4
 
-The pool is experiments/latent_codes/<gan>/<gan>-<num-samples>, or <gan>-<name of FILE>; with --biggan-target-classes,
-<gan>-class<number>-<num-samples>. Codes that exist already are not made again.
+The pool is experiments/latent_codes/<gan>/<gan>-<num-samples>, <gan>-<name of FILE>, or <gan>-<NAME>; with
+--biggan-target-classes, <gan>-class<number>-.. Codes that exist already are not made again.
 """
 
 
@@ -34,6 +34,7 @@ def parser():
                    help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     p.add_argument("--num-samples", type=positive_int, metavar="N", help=f"number of codes (default: {NUM_SAMPLES})")
     p.add_argument("--seed", type=seed, default=0, help="the seed of the codes")
+    p.add_argument("--name", default="", metavar="NAME", help="what the pool's name ends with, instead of its number")
     p.add_argument("--from-codes", metavar="FILE.pt",
                    help="use the codes of a tensor as they are, such as those of inverted photographs. StyleGAN2: (n, "
                         "layers, w_dim) or (n, w_dim); walk such a pool with --w-space. BigGAN: (n, z_dim) with one "
@@ -48,6 +49,8 @@ def check(args):
     family = family_of(args.gan)
     if family:
         family.check(args.gan, args.stylegan_space, args.truncation, args.biggan_target_classes)
+    if not plain_name(args.name):
+        raise UserError(f"--name {args.name!r}: use letters, digits, and . _ + - only")
     if args.from_codes is None:
         args.num_samples = args.num_samples or NUM_SAMPLES
     elif args.num_samples is not None or args.seed != 0 or args.stylegan_space != "Z":
@@ -67,50 +70,35 @@ def main(arguments):
     args = parser().parse_args(arguments)
     check(args)
 
-    from tqdm import tqdm
-
-    from lib import pools
-    from lib.config import LATENT_CODES
-    from lib.walking.pictures import save_jpeg
-    from lib.walking.synthesis import Synthesiser, default_batch_size
-    from models.class_names import suffix_of
-    from models.files import sha256
-    from models.load_generator import generator_file, generator_name, load_generator
+    from lib.settings import PoolSettings
+    from lib.walking import sampling
+    from models.load_generator import load_generator
 
     generator = load_generator(args.gan, distributed.join(choose_device(args.cuda, args.ops)))
-    space = space_of(args, generator)
+    space = sampling.space_of_pool(generator, args.stylegan_space, args.truncation, args.biggan_target_classes)
     args.biggan_target_classes = None if args.biggan_target_classes is None else space.classes
-    sources, suffix = from_file(args, space) if args.from_codes else drawn(args, space)
-    name = generator_name(args.gan)
-    directory = LATENT_CODES / name / f"{name}{suffix_of(args.biggan_target_classes)}-{suffix}"
-    settings = PoolSettings.of(vars(args) | {"gan_sha256": sha256(generator_file(args.gan))})
-    distributed.from_first(lambda: pools.open_for_writing(directory, settings))
-    image_name = f"image_{args.stylegan_space.lower()}.jpg"
-    batch_size = args.batch_size or default_batch_size(generator)
-    synthesise = Synthesiser(lambda codes: space.synthesise(codes.to(space.device)), batch_size)
-    own, silent = distributed.share(sources), not distributed.is_first()
-    with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
-        for first in range(0, len(own), batch_size):
-            batch = own[first : first + batch_size]
-            pools.write_codes(directory, batch, image_name, synthesise, save_jpeg)
-            progress.update(len(batch))
+    if args.from_codes:
+        check_truncation_of_file(args, generator.family)
+        codes, args.codes_sha1 = sampling.from_file(args.from_codes, space, args.gan)
+        args.num_samples, name = len(codes), Path(args.from_codes).stem
+        args.stylegan_space = "W" if space.name in ("W", "W+") else "Z"
+    else:
+        codes, name = sampling.drawn(space, args.num_samples, args.seed), args.num_samples
+    directory = sampling.pool_directory(args.gan, args.biggan_target_classes, args.name or name)
+    sampling.make_pool(directory, codes, space, PoolSettings.of(vars(args)), args.batch_size)
     distributed.leave()
-    if silent:
-        return
+    if distributed.is_first():
+        show(directory, codes, space, args.verbose)
+
+
+def show(directory, codes, space, verbose):
+    """Print where the pool is, and with `verbose` its codes."""
+    from lib.pools import code_hash
+
     print(f"pool: {directory}")
-    if args.verbose:
-        for codes in sources:
-            print(f"  {pools.code_hash(next(iter(codes.values())))}{class_of(codes, space)}")
-
-
-def space_of(args, generator):
-    """The space of the codes that a pool stores: W or W+, or Z if there is neither. Raises UserError for what is not
-    there."""
-    from lib.latent_space import latent_space
-
-    space = latent_space(generator, args.stylegan_space, None, args.truncation, args.biggan_target_classes)
-    name = next((name for name in ("W", "W+") if name in generator.family.spaces), None)
-    return latent_space(generator, name, None, args.truncation) if name else space
+    if verbose:
+        for code in codes:
+            print(f"  {code_hash(next(iter(code.values())))}{class_of(code, space)}")
 
 
 def class_of(codes, space):
@@ -119,36 +107,6 @@ def class_of(codes, space):
         return ""
     index = space.generator.classes(codes["latent_code_z.pt"].to(space.device)).item()
     return f"  class {index} {space.generator.names()[index]}".rstrip()
-
-
-def drawn(args, space):
-    """The random codes of the seed, as `pools.write_codes` takes them, and the end of the pool's name."""
-    import torch
-
-    from lib import pools
-
-    z_dim = space.generator.z_dim
-    codes = torch.randn(args.num_samples, z_dim, generator=torch.Generator().manual_seed(args.seed))
-    return [pools.codes_of_z(space, z) for z in codes.split(1)], args.num_samples
-
-
-def from_file(args, space):
-    """The codes of --from-codes, as `pools.write_codes` takes them, and the end of the pool's name."""
-    from lib import pools
-
-    family = space.generator.family
-    check_truncation_of_file(args, family)
-    if not {"W", "W+"}.isdisjoint(family.spaces):
-        stored, codes = "latent_code_w+.pt", pools.read_w_plus(args.from_codes, space.generator)
-        args.stylegan_space = "W"
-    elif family.conditional:
-        stored, codes = "latent_code_z.pt", pools.read_conditional(args.from_codes, space)
-    else:
-        raise UserError(f"--from-codes takes codes of W or W+, and {args.gan} is a {family.name}, which has neither: "
-                        "give a StyleGAN2")
-    args.num_samples = len(codes)
-    args.codes_sha1 = pools.code_hash(codes)  # for args.json: another tensor with this name would be another pool
-    return [{stored: code.clone()} for code in codes.split(1)], Path(args.from_codes).stem
 
 
 if __name__ == "__main__":

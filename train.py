@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import fields, replace
 
 from lib import distributed
-from lib.arguments import number, positive_float, positive_int, seed
+from lib.arguments import number, plain_name, positive_float, positive_int, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
 from lib.methods import METHODS, add_arguments, find_method
@@ -106,7 +106,7 @@ def settings_of(args):
                         f"{' or '.join(method.spaces)}")
     if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
         raise UserError("--stylegan-layer needs --stylegan-space=W+ or S")
-    if not all(character.isalnum() or character in "._+-" for character in settings.exp_id):
+    if not plain_name(settings.exp_id):
         raise UserError(f"--exp-id {settings.exp_id!r}: use letters, digits, and . _ + - only")
     method.check(settings)
     return settings

@@ -6,10 +6,11 @@ from lib.command_line import Formatter, Parser, add_device_arguments, choose_dev
 from lib.settings import Range, WalkSettings
 from models.errors import UserError
 
+NEW_POOL = 8  # codes that are walked from if no pool is named
 EXAMPLE = """
-example, after train.py and sample_gan.py:
-  python traverse_latent_space.py -v --gif --strip --exp=experiments/complete/EXP_DIR \\
-      --pool=stylegan2_portraits64-4 --eps=0.1 --shift-steps=15
+examples, after train.py:
+  python traverse_latent_space.py --gif --strip --exp=latest
+  python traverse_latent_space.py --exp=experiments/complete/EXP_DIR --pool=stylegan2_portraits64-4 --eps=0.1
 
 The results are in EXP_DIR/results/; open the index.html there. Pictures that exist already are not made again.
 """
@@ -19,16 +20,19 @@ def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="print what was walked")
     g = p.add_argument_group("what is walked")
-    g.add_argument("--exp", required=True, metavar="EXP_DIR", help="a trained experiment's directory")
+    g.add_argument("--exp", required=True, metavar="EXP_DIR",
+                   help="a trained experiment's directory; latest: the one that ended last")
     g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
                                                "python:FILE:FUNCTION, whose code is run")
-    g.add_argument("--pool", required=True, help="a pool of sample_gan.py: its name or directory")
+    g.add_argument("--pool", help=f"a pool of sample_gan.py: its name or directory (default: {NEW_POOL} random codes)")
     g.add_argument("--w-space", action="store_true",
                    help="use the pool's W+ codes as they are, such as those of inverted photographs")
 
     g = p.add_argument_group("paths")
     g.add_argument("--shift-steps", type=positive_int, default=16, metavar="S", help="steps in either direction")
-    g.add_argument("--eps", type=positive_float, default=0.2, help="length of a step, in units of the latent space")
+    g.add_argument("--eps", type=positive_float,
+                   help="length of a step, in units of the latent space (default: from the shifts that paired "
+                        "training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
 
     g = p.add_argument_group("pictures")
@@ -71,15 +75,17 @@ def main(arguments):
     from lib.walking import traversal
     from lib.walking.encoding import default_workers
     from models.files import sha256
-    from models.load_generator import generator_name
 
     device = distributed.join(choose_device(args.cuda, args.ops))
     experiment = open_experiment(args.exp, args.gan, device)
+    args.eps = args.eps or experiment.step(args.shift_steps)
     weights = {"weights_sha256": sha256(experiment.weights)}
     space, settings = experiment.space, WalkSettings.of(vars(args) | weights)
+    if args.w_space and args.pool is None:
+        raise UserError("--w-space needs --pool: a pool with W+ codes")
     if settings.w_space and space.name == "Z":
         raise UserError(f"the paths of {args.exp} are in Z, and --w-space needs paths in W, W+ or S: leave it out")
-    pool = pools.find_pool(args.pool, generator_name(experiment.settings.gan), experiment.settings.gan_sha256)
+    pool = find_pool(args.pool, experiment)
     sources = pools.code_directories(pool)
     pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
 
@@ -97,6 +103,18 @@ def main(arguments):
     if args.verbose:
         print(f"{len(sources)} codes, {experiment.paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
     print(f"results: {page}")
+
+
+def find_pool(name, experiment):
+    """The directory of the pool with that name, or of one that is sampled now."""
+    from lib import pools
+    from lib.walking.sampling import sample_like
+    from models.load_generator import generator_name
+
+    settings = experiment.settings
+    if name is None:
+        return sample_like(settings, experiment.generator, NEW_POOL)
+    return pools.find_pool(name, generator_name(settings.gan), settings.gan_sha256)
 
 
 if __name__ == "__main__":

@@ -26,3 +26,8 @@ positive_int = number(int, COUNT)
 pixels = number(int, PIXELS)
 positive_float = number(float, POSITIVE)
 seed = number(int, SEED)
+
+
+def plain_name(text):
+    """Whether a part of a directory's name, or none, is one that any shell and file system takes as it is."""
+    return all(character.isalnum() or character in "._+-" for character in text)

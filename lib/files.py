@@ -37,7 +37,8 @@ def check_generator(before, now, directory):
     if before.gan_sha256 != now.gan_sha256:
         raise UserError(
             f"{directory} was made with another file with this generator's name (its SHA-256 begins with "
-            f"{before.gan_sha256[:12]}, now with {str(now.gan_sha256)[:12]}): restore that file, or rename this one"
+            f"{before.gan_sha256[:12]}, now with {str(now.gan_sha256)[:12]}): restore that file, or give this one "
+            "another name"
         )
     return {"gan_sha256", "gan"}
 

@@ -18,13 +18,14 @@ from lib.files import check_generator, read_json
 from lib.latent_space import latent_space
 from lib.methods import METHODS, find_method
 from lib.methods.published import find_published
-from lib.settings import GeneratorSettings, TrainingSettings, read_object
+from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
 from models.registry import GENERATORS, family_of, is_own_code
 from models.untrusted.tensor_files import load_tensors
 
+LATEST = "latest"
 # The settings that decide the paths' space.
 SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation", "biggan_target_classes")
 
@@ -45,6 +46,25 @@ class Trained:
     settings: TrainingSettings
     weights: Path
 
+    def step(self, shift_steps):
+        """The length of a step of a walk, if it is not said: with `shift_steps` of them it goes as far as the method
+        has it."""
+        length = find_method(self.settings.method).walk_length(self.settings)
+        return WalkSettings.eps if length is None else float(f"{length / shift_steps:.2g}")
+
+
+def find_experiment(name):
+    """The directory of an experiment as a command names it: "latest" is the one that ended last.
+
+    Raises UserError if none has ended.
+    """
+    if name != LATEST or Path(name).exists():
+        return Path(name)
+    ended = {file.stat().st_mtime_ns: file.parent for file in COMPLETE.glob("*/stats.json")}
+    if not ended:
+        raise UserError(f"--exp={LATEST}: no experiment has ended in {COMPLETE}: train one, or name its directory")
+    return ended[max(ended)]
+
 
 def open_experiment(directory, gan=None, device="cpu"):
     """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
@@ -53,7 +73,7 @@ def open_experiment(directory, gan=None, device="cpu"):
 
     Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
     """
-    directory = Path(directory)
+    directory = find_experiment(directory)
     published = find_published(directory)
     if published:
         return _open_published(directory, published, gan, device)

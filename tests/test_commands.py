@@ -284,6 +284,14 @@ def test_another_seed_gives_other_codes(pool_of, data, run_warm, tmp_path):
     assert all((code / "image_w.jpg").is_file() and not (code / "image_z.jpg").exists() for code in codes)
 
 
+def test_pool_takes_a_name(data, run_warm, tmp_path):
+    arguments = [f"--gan={data / 'pggan_tiny'}.pth", "--num-samples=1", "--no-cuda"]
+    done(run_warm("sample_gan.py", *arguments, "--name=mine", cwd=tmp_path))
+    assert (tmp_path / "experiments/latent_codes/pggan_tiny/pggan_tiny-mine/args.json").is_file()
+    refused = run_warm("sample_gan.py", *arguments, "--name=../mine", cwd=tmp_path)
+    assert refused.returncode == 2 and "--name '../mine'" in refused.stderr
+
+
 def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool_of, data, run_warm, tmp_path):
     arguments = [f"--gan={data / 'pggan_tiny'}.pth", "--num-samples=2", "--no-cuda"]
     pool = tmp_path / "experiments" / "latent_codes" / "pggan_tiny" / "pggan_tiny-2"

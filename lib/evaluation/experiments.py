@@ -59,8 +59,8 @@ def evaluate(directory, options, device):
     if options.w_space and space.name == "Z":
         raise UserError(f"{directory} walks the space Z: --w-space goes with paths in W, W+ or S")
     pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
-    walk = find_walk(experiment.directory / "results" / pool.name, w_space=options.w_space, eps=options.eps,
-                     shift_steps=options.shift_steps, shift_leap=options.shift_leap)
+    walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, w_space=options.w_space,
+                     eps=options.eps, shift_steps=options.shift_steps, shift_leap=options.shift_leap)
     weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)

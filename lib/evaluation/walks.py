@@ -34,9 +34,10 @@ class Walk:
         return np.unique(np.linspace(0, last, min(most, last) + 1).round().astype(int))
 
 
-def find_walk(results, **asked):
+def find_walk(results, step=lambda shift_steps: WalkSettings.eps, **asked):
     """The `Walk` below `results` (<exp>/results/<pool>) that the settings name, or one to be walked with them.
 
+    step: shift_steps -> the length of a step of a new walk, if it is not said.
     asked: settings of `WalkSettings`; those that are None match any walk that is there. Raises UserError where several
     match, and where the walk has too few steps.
     """
@@ -46,7 +47,7 @@ def find_walk(results, **asked):
     if len(found) > 1:
         names = ", ".join(f"--shift-steps={walk.settings.shift_steps} --eps={walk.settings.eps:g}" for walk in found)
         raise UserError(f"{results} has several walks: say which one ({names})")
-    settings = WalkSettings(**asked)
+    settings = WalkSettings(**{"eps": step(asked.get("shift_steps", WalkSettings.shift_steps))} | asked)
     walk = found[0] if found else Walk(results / settings.name, settings)
     steps = len(walk.radii) - 1
     if steps < LEAST_STEPS:

@@ -14,6 +14,7 @@ LSS_BETA = Range(0, 1, open_low=True, open_high=True)
 PAIRED = {"loss": "paired", "path": "lines", "lss_start": "text", "lr": 0.02, "batch_size": None, "max_iter": 70,
           "min_shift_magnitude": 1.1, "max_shift_magnitude": 1.8}  # fmt: skip
 AUTHORS_ONLY = "linear", "styleclip", "css_beta", "temperature"  # settings without use for the paired loss
+WALKED = 5  # natural shifts of a path, in either direction: the slowest of the portraits' need so many in W and in Z
 PAIRS_PER_PATH = 4  # of codes in a batch of the paired loss
 
 
@@ -34,6 +35,7 @@ class ContraCLIPSettings(TrainingSettings):
     temperature: float = setting(1.0, POSITIVE, named=True)
     clip_embed_dim: int | None = setting(None, COUNT, FACT)
     jung_radius: float | None = setting(None, POSITIVE, FACT)
+    natural_shift: float | None = setting(None, POSITIVE, FACT)  # paired: the median of the paths' own
 
     @property
     def idea(self):
@@ -115,6 +117,10 @@ class DipolePaths(Method):
         text = "" if settings.loss == "paired" else f"-{settings.idea}_beta-{settings.css_beta}"
         return (f"ContraCLIP_{gan}-{space}-K{num_paths}-{path}{start}"
                 f"-eps{settings.min_shift_magnitude}_{settings.max_shift_magnitude}{text}-{loss}-{corpus}")
+
+    @staticmethod
+    def walk_length(settings):
+        return settings.natural_shift and WALKED * settings.natural_shift
 
     def load_text(self, device):
         """Load the CLIP and encode the sentences."""

@@ -75,6 +75,12 @@ class Method:
         Raises UserError where the method cannot work in it."""
         return space
 
+    @staticmethod
+    def walk_length(settings):
+        """How far from a code a walk goes in either direction if it is not said, in units of the space; None: as the
+        authors' walks. settings: of a run that has ended."""
+        return None
+
     @classmethod
     def read_published(cls, path):
         """A `lib.methods.published.Published` of what the published project left at a file or directory; None where it

@@ -87,7 +87,7 @@ class PairedContraCLIP(DipolePaths):
             paths = AveragedLines.along(paths.DIRECTIONS.data, start.response.basis)
         metric = torch.linalg.cholesky(start.response.inverse_covariance(RIDGE))
         self.trained = Trained(paths, start.targets, metric, start.natural_shifts())
-        return {"jung_radius": radius}
+        return {"jung_radius": radius, "natural_shift": self.trained.shifts.median().item()}
 
     def restore(self, state, source):
         names = {"targets", "metric", "shifts"}
