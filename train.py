@@ -16,7 +16,7 @@ from models.registry import GENERATORS, family_of, is_own_code
 
 EXAMPLE = """
 example, on the embedded portraits:
-  python train.py --gan=stylegan2_portraits64 --stylegan-space=W --truncation=0.7 --corpus=attributes
+  python train.py --gan=stylegan2_portraits64 --corpus=attributes
 
 The run is in experiments/wip/ until it ends, then in experiments/complete/. Ctrl-C writes a checkpoint and stops. Run
 the same command again to resume from the last checkpoint.
@@ -35,12 +35,13 @@ def parser():
                                  "generator of your own: its code is run (docs/generators.md)")
     g.add_argument("--stylegan-space", choices=("Z", "W", "W+", "S"),
                    help="the space of the paths; S is style space; ProgGAN, DCGAN and BigGAN have only Z "
-                        "(default: the method's first)")
+                        "(default: the method's first; of contraclip's paired loss, W where there is one)")
     g.add_argument("--stylegan-layer", type=number(int, Range(low=0)), metavar="L",
                    help=f"W+, S: paths move layers 0..L (default: {DEFAULT_STYLEGAN_LAYER}, or the last)")
     g.add_argument("--truncation", type=number(float, SHARE), metavar="PSI",
                    help="StyleGAN2: pull codes towards the mean of W, on every layer; DCGAN: scale z; 1: no "
-                        "truncation. BigGAN: scale z, and cut its normal distribution off at 2 PSI (default: 1)")
+                        "truncation. BigGAN: scale z, and cut its normal distribution off at 2 PSI "
+                        "(default: 1; of contraclip's paired loss, StyleGAN2 0.7, DCGAN 0.85)")
     g.add_argument("--biggan-target-classes", nargs="+", metavar="CLASS",
                    help="BigGAN: the classes that codes are drawn from, by number or name (default: all)")
     g.add_argument("--synthesis-resolution", type=positive_int, metavar="R",
@@ -90,12 +91,14 @@ def parse(arguments):
     return args
 
 
-def settings_of(args):
-    """The settings of a new run with these flags. Raises UserError if they contradict each other."""
+def settings_of(args, family):
+    """The settings of a new run with these flags. family: the generator's, or None while it is not known. Raises
+    UserError if they contradict each other or the family."""
     method = find_method(args.method)
     given = vars(args)
-    chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": method.spaces[0]}
-    values = chosen | method.defaults(given) | given
+    space = next((name for name in method.spaces if family is None or name in family.spaces), method.spaces[0])
+    chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": space}
+    values = chosen | method.defaults(given, family) | given
     used = {one.name for one in fields(method.Settings)} - {*method.unused}
     unused = sorted(given.keys() - used)
     if unused:
@@ -109,14 +112,14 @@ def settings_of(args):
     if not plain_name(settings.exp_id):
         raise UserError(f"--exp-id {settings.exp_id!r}: use letters, digits, and . _ + - only")
     method.check(settings)
+    if family:
+        family.check(settings.gan, settings.stylegan_space, settings.truncation, settings.biggan_target_classes)
     return settings
 
 
 def main(arguments):
-    settings = settings_of(parse(arguments))
-    family = family_of(settings.gan)
-    if family:
-        family.check(settings.gan, settings.stylegan_space, settings.truncation, settings.biggan_target_classes)
+    args = parse(arguments)
+    settings = settings_of(args, family_of(args.gan))
 
     from lib.experiment import Experiment, begun_with
     from lib.latent_space import latent_space, limit_resolution
@@ -133,11 +136,13 @@ def main(arguments):
         settings = replace(settings, gan=given) if is_own_code(given) else settings
     method = find_method(settings.method)
     labels = method.find_labels(settings)
+    generator = load_generator(settings.gan, device)
+    if not begun:
+        settings = settings_of(args, generator.family)
     settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
     if settings.batch_size < distributed.world_size():
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
                         "without an image: raise it, or start fewer")
-    generator = load_generator(settings.gan, device)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
                          settings.biggan_target_classes)
     if settings.synthesis_resolution is not None:

@@ -28,6 +28,7 @@ class Family:
     module: str
     spaces: tuple[str, ...]  # latent spaces, Z first
     truncates: bool  # codes towards the mean of W, or z towards 0
+    usual_truncation: float = 1.0  # at which most images are good, and still differ
     conditional: bool = False  # whether a code holds a class besides z
     scales_z: bool = False  # truncation only scales z: what goes into the network is truncated z
 
@@ -49,11 +50,11 @@ class Family:
 FAMILIES = {
     family.name: family
     for family in (
-        Family("StyleGAN2", "models.stylegan2", ("Z", "W", "W+", "S"), truncates=True),
+        Family("StyleGAN2", "models.stylegan2", ("Z", "W", "W+", "S"), truncates=True, usual_truncation=0.7),
         Family("ProgGAN", "models.pggan", ("Z",), truncates=False),
         Family("BigGAN", "models.biggan", ("Z",), truncates=True, conditional=True),
         Family("BigGANDeep", "models.biggan", ("Z",), truncates=True, conditional=True),
-        Family("DCGAN", "models.dcgan", ("Z",), truncates=True, scales_z=True),
+        Family("DCGAN", "models.dcgan", ("Z",), truncates=True, usual_truncation=0.85, scales_z=True),
     )
 }
 

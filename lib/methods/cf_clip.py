@@ -56,7 +56,7 @@ class CFCLIP(TextEdit):
                        help="weight of VGG-19's activations staying the same (default: 0; animals: 0.02)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.2}
 
     @staticmethod

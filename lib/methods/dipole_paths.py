@@ -43,6 +43,13 @@ class ContraCLIPSettings(TrainingSettings):
         return "styleclip" if self.styleclip else "linear" if self.linear else "nonlinear"
 
 
+def usual_codes(family):
+    """The settings of the space and the truncation that suit a family of generators; none if it is not known."""
+    if family is None:
+        return {}
+    return {"stylegan_space": "W" if "W" in family.spaces else "Z", "truncation": family.usual_truncation}
+
+
 class DipolePaths(Method):
     Settings = ContraCLIPSettings
     reads_corpus = True
@@ -75,9 +82,9 @@ class DipolePaths(Method):
                             "with the start, as the authors do (contrastive, cossim) (default: paired)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         """Those of `Settings` are the authors'; the paired loss has its own."""
-        own = dict(PAIRED) if given.get("loss", "paired") == "paired" else {}
+        own = PAIRED | usual_codes(family) if given.get("loss", "paired") == "paired" else {}
         if (own | given).get("lss_start") == "text":
             own["lss_beta"] = 0.5
         return own

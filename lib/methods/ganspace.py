@@ -45,7 +45,7 @@ class GANSpace(Method):
                        help=f"codes (default: {SAMPLES}; {LAYER_SAMPLES} with --ganspace-layer)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"max_iter": 0, "ganspace_samples": LAYER_SAMPLES if "ganspace_layer" in given else SAMPLES}
 
     @staticmethod

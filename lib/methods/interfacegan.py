@@ -60,7 +60,7 @@ class InterFaceGAN(Method):
                             f"parts (default: {SHARE})")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         from lib.judges import default_judge
 
         return {"max_iter": 0, "judge": default_judge(given.get("gan"))}

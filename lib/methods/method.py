@@ -39,8 +39,9 @@ class Method:
         """Add a group of this method's own flags to an `argparse.ArgumentParser`."""
 
     @staticmethod
-    def defaults(given):
-        """{name: value} of a new run's flags, where they differ from those of `Settings`. given: the flags that are."""
+    def defaults(given, family):
+        """{name: value} of a new run's flags, where they differ from those of `Settings`. given: the flags that are.
+        family: the generator's, or None while it is not known."""
         return {}
 
     @staticmethod

@@ -33,7 +33,7 @@ class SeFa(Method):
                        help="layers whose weights count; in W, paths move these layers only (default: all)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"max_iter": 0}
 
     @staticmethod

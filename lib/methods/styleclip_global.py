@@ -52,7 +52,7 @@ class StyleCLIPGlobal(Method):
                        help="channels' directions that were measured before, as StyleCLIP's fs3.npy")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"max_iter": 0, "truncation": 0.7, "micro_batch_size": 32}
 
     @staticmethod

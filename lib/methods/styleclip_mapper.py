@@ -44,7 +44,7 @@ class StyleCLIPMapper(TextEdit):
                        help="weight of going where the sentence says (default: 1)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"lr": 0.5, "batch_size": 2, "max_iter": 50_000, "id_lambda": 0.1}
 
     @staticmethod

@@ -34,7 +34,7 @@ class StyleCLIPOptimization(TextEdit):
     unused = ("batch_size",)
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"lr": 0.1, "max_iter": 300, "latent_l2_lambda": 0.008, "micro_batch_size": 16}
 
     @staticmethod

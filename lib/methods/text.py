@@ -4,7 +4,7 @@ The paths and files are those of `--method=contraclip --path=lines --max-iter=0`
 """
 
 from lib.methods.contraclip import ContraCLIP, ContraCLIPSettings
-from lib.methods.dipole_paths import PAIRED
+from lib.methods.dipole_paths import PAIRED, usual_codes
 from lib.settings import TrainingSettings
 
 USED = {"corpus", "clip_model"}  # of ContraCLIP's own settings
@@ -21,8 +21,8 @@ class Text(ContraCLIP):
         """It has no flags besides those that it shares with ContraCLIP."""
 
     @staticmethod
-    def defaults(given):
-        return PAIRED | {"max_iter": 0, "lss_beta": 0.5}
+    def defaults(given, family):
+        return PAIRED | usual_codes(family) | {"max_iter": 0, "lss_beta": 0.5}
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):

@@ -56,7 +56,7 @@ class WarpedGANSpace(Method):
                        help="weight of the magnitude (default: 0.25)")
 
     @staticmethod
-    def defaults(given):
+    def defaults(given, family):
         return {"lr": 1e-4, "max_iter": 100_000}
 
     @staticmethod
