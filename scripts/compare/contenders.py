@@ -17,7 +17,8 @@ class Contender:
     reads_corpus: whether it is asked in sentences; where not, its paths are matched to the judge's numbers.
     per_code: of a method that edits given codes alone, how many of them. closed_form: whether it has no iterations, and
     takes the time that it takes. keeps: whether runs of one seed take over what an earlier one has measured. one_seed:
-    whether nothing in it is random. missing: networks that a clone lacks, so that their losses are left out.
+    whether nothing in it is random. missing: networks that a clone lacks, so that their losses are left out. z_flags:
+    {flag: value} that it has besides where there is Z alone.
     """
 
     title: str
@@ -33,12 +34,12 @@ class Contender:
     keeps: bool = False
     one_seed: bool = False
     missing: str = ""
+    z_flags: dict = field(default_factory=dict)
 
-    def settings(self):
+    def settings(self, in_z=False):
         """{name: flags}: "published", and "1", "2", .. of those that are tried."""
-        return {"published": self.published} | {
-            str(n): self.published | one for n, one in enumerate(self.tried, 1)
-        }  # fmt: skip
+        published = self.published | (self.z_flags if in_z else {})
+        return {"published": published} | {str(n): published | one for n, one in enumerate(self.tried, 1)}
 
 
 PAPER_SETS = {"loss": "contrastive", "temperature": 0.07, "num-latent-support-dipoles": 64, "lss-beta": 0.5,
@@ -57,6 +58,7 @@ CONTENDERS = {
         "ContraCLIP (default here)", "contraclip",
         published={"max-iter": 70},
     ),
+    "text": Contender("Text start alone", "text", closed_form=True),
     "contraclip-paper": Contender(
         "ContraCLIP (as published)", "contraclip",
         published=PAPER_SETS,
@@ -137,6 +139,39 @@ CONTENDERS = {
             {"lr": 0.03},
             {"lr": 0.3, "latent-l2-lambda": 0.002},
             {"lr": 0.03, "latent-l2-lambda": 0.002},
+        ),
+    ),
+    "ganspace": Contender(
+        "GANSpace", "ganspace", reads_corpus=False, closed_form=True, z_flags={"ganspace-layer": "layer0"},
+        published={"num-directions": 32},
+        tried=(
+            {"feed-layers": (0, 1)},
+            {"feed-layers": (0, 1, 2, 3)},
+            {"feed-layers": (2, 3, 4, 5)},
+            {"feed-layers": (4, 5, 6, 7)},
+            {"ganspace-layer": "layer2"},
+        ),
+    ),
+    "sefa": Contender(
+        "SeFa", "sefa", reads_corpus=False, closed_form=True, one_seed=True,
+        published={"num-directions": 32},
+        tried=(
+            {"sefa-layers": (0, 1)},
+            {"sefa-layers": (0, 1, 2, 3)},
+            {"sefa-layers": (2, 3, 4, 5)},
+            {"sefa-layers": (4, 5, 6, 7)},
+            {"sefa-layers": (6, 7, 8, 9)},
+        ),
+    ),
+    "interfacegan": Contender(
+        "InterFaceGAN (supervised)", "interfacegan", closed_form=True, keeps=True,
+        published={"boundary-extremes": 0.02},
+        tried=(
+            {"condition": ("others",)},
+            {"boundary-extremes": 0.1},
+            {"boundary-extremes": 0.1, "condition": ("others",)},
+            {"boundary-extremes": 0.3},
+            {"boundary-extremes": 0.3, "condition": ("others",)},
         ),
     ),
 }  # fmt: skip

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def flags(self):
-        return CONTENDERS[self.contender].settings()[self.setting]
+        return CONTENDERS[self.contender].settings(in_z=not WORLDS[self.world].has_w)[self.setting]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from scripts.compare.schedule import PUBLISHED, Run, best_setting, contenders_in
 
 HEADER = ("method", "setting", "own effect", "leak", "stray", "right way", "bend", "identity", "seconds", "iterations",
           "memory, GB", "trained numbers")  # fmt: skip
+SECONDS, LEAKS = (4, 8, 15, 30, 60, 120, 240, 480, 960), (0.05, 0.1, 0.2, 0.5, 1, 2, 3)  # of the plot's axes
 MARKS = "<!-- table of {} -->", "<!-- end of table -->"
 
 
@@ -43,7 +44,7 @@ def setting_named(name, setting, chosen):
 
 def _row(results, world, name, setting, chosen, seeds):
     found = reported(results, lambda seed: Run(world, name, setting, seed), seeds)
-    head = [CONTENDERS[name].title, setting_named(name, setting, chosen)]
+    head = [CONTENDERS[name].title + " †" * bool(CONTENDERS[name].missing), setting_named(name, setting, chosen)]
     failed = (results.get(Run(world, name, setting).key) or {}).get("failed")
     if not found:
         words = f"fails: {failed.partition(': ')[2] or failed}" if failed else "not run"
@@ -117,7 +118,7 @@ def points_of(results, world, name, seeds, factors):
 def plot(results, world, names, seeds, factors, path):
     """Leak against training time: a filled mark for each seed of the best setting, a hollow one for the published."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullFormatter, ScalarFormatter
 
     from lib.evaluation.plots import save
 
@@ -133,11 +134,11 @@ def plot(results, world, names, seeds, factors, path):
             if points[kind]:
                 axes.scatter(*zip(*points[kind]), s=36, marker=marker, facecolors=face, edgecolors=colour, zorder=3)
         axes.scatter([], [], marker=marker, color=colour, label=CONTENDERS[name].title)
-    for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+    for axis, set_scale, ticks in ((axes.xaxis, axes.set_xscale, SECONDS), (axes.yaxis, axes.set_yscale, LEAKS)):
         set_scale("log")
+        axis.set_major_locator(FixedLocator(ticks))
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter(NullFormatter())
-    axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2, 3])
     axes.set_xlabel("training, seconds of one processor core")
     axes.set_ylabel("leak (lower is better)")
     axes.set_title(f"{world}: hollow: published settings; filled: best setting; lines: less and more time", fontsize=9,
