@@ -36,7 +36,7 @@ def parse(arguments):
                         help="of the budget, for the curves of leak against time (default: 0.5 2 4)")
     parser.add_argument("--budget", type=float, default=60, help="processor seconds of a training run (default: 60)")
     parser.add_argument("--codes", type=int, default=64, help="fresh ones, of seed 20000 (default: 64)")
-    parser.add_argument("--tuning-codes", type=int, default=24, help="of seed 32 (default: 24)")
+    parser.add_argument("--tuning-codes", type=int, default=16, help="of seed 32 (default: 16)")
     parser.add_argument("--samples", type=int, default=2000, help="of the generator, for the numbers' ranges")
     parser.add_argument("--results", type=Path, default=FILE, help="file (default: scripts/compare/results.json)")
     parser.add_argument("--work", type=Path, default=Path("experiments/compare"), help="where experiments are kept")

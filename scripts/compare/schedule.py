@@ -3,9 +3,9 @@
 For each world in turn:
 
     1. each contender with its published hyperparameters, one seed
-    2. its other settings, one seed, measured on the tuning codes alone
-    3. the best of all these settings, measured on the fresh codes
-    4. both with the other seeds
+    2. contender by contender its other settings, one seed, measured on the tuning codes alone, and then the best of all
+       on the fresh codes
+    3. both with the other seeds
 
 and then, for each world, the best settings with less and more processor time.
 """
@@ -77,9 +77,10 @@ def steps(results, worlds, names, seeds, factors=FACTORS):
         for name in here:
             for setting in CONTENDERS[name].settings():
                 yield Step(Run(world, name, setting), report=False)
-        for seed in seeds:
+            yield chosen[name] and Step(Run(world, name, chosen[name], seeds[0]), report=True)
+        for seed in seeds[1:]:
             for name in here:
-                if seed != seeds[0] and CONTENDERS[name].one_seed:
+                if CONTENDERS[name].one_seed:
                     continue
                 for setting in dict.fromkeys((chosen[name], PUBLISHED)):
                     yield setting and Step(Run(world, name, setting, seed), report=True)

@@ -47,7 +47,7 @@ def _row(results, world, name, setting, chosen, seeds):
     head = [CONTENDERS[name].title + " †" * bool(CONTENDERS[name].missing), setting_named(name, setting, chosen)]
     failed = (results.get(Run(world, name, setting).key) or {}).get("failed")
     if not found:
-        words = f"fails: {failed.partition(': ')[2] or failed}" if failed else "not run"
+        words = f"fails: {failed}" if failed else "not run"
         return [*head, words, *[""] * (len(HEADER) - 3)]
 
     def mean(figure):

@@ -55,7 +55,7 @@ def command(script, cwd, flags):
     process.returncode = os.waitstatus_to_exitcode(status)
     words = log.read_text().strip().splitlines()[-1:] or [""]
     if process.returncode:
-        raise UserError(f"{script}: {words[0]}")
+        raise UserError(words[0].partition("error: ")[2] or f"{script} ended with code {process.returncode}, see {log}")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, words[0]
 
 
