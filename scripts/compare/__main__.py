@@ -5,8 +5,8 @@
     python -m scripts.compare --list                what is there, and what is still to be done
     python -m scripts.compare --write               the table, plots and pictures alone
 
-It can be stopped at any time: run it again to go on. Several processes in one directory share the work. Everything runs
-on one thread each. Trained experiments are kept in experiments/compare; the figures, in the file of results.
+It can be stopped at any time: run it again to go on. Several processes in one directory share the work; each runs on
+one thread. Trained experiments are kept in experiments/compare; the figures, in the file of results.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.command_line import run
+from lib.command_line import choose_device, run
 from models.errors import UserError
 from scripts.compare import schedule, tables, training
 from scripts.compare.contenders import CONTENDERS
@@ -35,6 +35,7 @@ def parse(arguments):
     parser.add_argument("--factors", nargs="*", type=float, default=list(schedule.FACTORS),
                         help="of the budget, for the curves of leak against time (default: 0.5 2 4)")
     parser.add_argument("--budget", type=float, default=60, help="processor seconds of a training run (default: 60)")
+    parser.add_argument("--clock", action="store_true", help="the clock's seconds instead of a core's, as for a GPU")
     parser.add_argument("--codes", type=int, default=64, help="fresh ones, of seed 20000 (default: 64)")
     parser.add_argument("--tuning-codes", type=int, default=16, help="of seed 32 (default: 16)")
     parser.add_argument("--samples", type=int, default=2000, help="of the generator, for the numbers' ranges")
@@ -52,7 +53,7 @@ class Comparison:
 
     def __init__(self, args):
         self.args, self.work, self.measures = args, args.work.resolve(), {}
-        conditions = {name: getattr(args, name) for name in ("budget", "codes", "tuning_codes", "samples")}
+        conditions = {name: getattr(args, name) for name in ("budget", "clock", "codes", "tuning_codes", "samples")}
         self.results = Results(args.results, conditions)
 
     def steps(self):
@@ -113,7 +114,7 @@ class Comparison:
 
     def train(self, run, pool):
         per_code = CONTENDERS[run.contender].per_code
-        return training.train(run, self.directory(run), self.args.budget, self.results, pool if per_code else None)
+        return training.train(run, self.directory(run), self.results, pool if per_code else None)
 
     def tune(self, run):
         pool, sources = self.pool(run, TUNING_SEED, self.args.tuning_codes)
@@ -139,7 +140,7 @@ class Comparison:
         from scripts.compare.measuring import Measure
 
         if world not in self.measures:
-            self.measures[world] = Measure(world, samples=self.args.samples)
+            self.measures[world] = Measure(world, choose_device(True), self.args.samples)
         return self.measures[world]
 
     def pool(self, run, seed, count):
@@ -176,7 +177,8 @@ class Comparison:
             pool, sources = self.pool(one, FRESH_SEED, args.codes)
             directory, _ = self.train(one, pool)
             candidates = self.results.get(one.key)["tuning"]["candidates"]
-            rows[CONTENDERS[name].title] = picture.frames(directory, WORLDS[world].gan, candidates, path, sources[0])
+            rows[CONTENDERS[name].title] = picture.frames(directory, WORLDS[world].gan, candidates, path, sources[0],
+                                                          asked.device)  # fmt: skip
         if rows:
             first, second = asked.asked[path]
             picture.save(picture.sheet(rows, (second, first)), args.docs / f"comparison_{world}.jpg")

@@ -21,6 +21,7 @@ from lib.judges import load_judge
 from lib.latent_space import latent_space
 from lib.settings import WalkSettings
 from lib.trained import open_experiment
+from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file
 from scripts.compare import walked
@@ -28,6 +29,7 @@ from scripts.compare.contenders import CONTENDERS
 from scripts.compare.worlds import WORLDS
 
 WALK = WalkSettings(shift_steps=15, eps=1 / 15)  # a path's end is at 1
+READ = 3  # of these steps, in either direction; the reach, which lies between them, is read besides
 REPORTED = ("own_effect", "right_way", "reach", "leak", "stray", "bend", "identity", "kid", "monotonicity")
 
 
@@ -40,7 +42,10 @@ class Measure:
         self.judge = load_judge(self.world.judge, labels=tuple(self.labels), device=str(device))
         owns = self.judge.own(self.labels)
         for dipole, name in self.world.own.items():
-            owns[dipole] = self.judge.names.index(name.removeprefix("-")), -1 if name.startswith("-") else 1
+            number, sign = name.removeprefix("-"), -1 if name.startswith("-") else 1
+            if number not in self.judge.names:
+                raise UserError(f"the judge {self.world.judge} lacks the number {number}: {self.judge.note}")
+            owns[dipole] = self.judge.names.index(number), sign
         self.dipoles = [n for n, own in enumerate(owns) if own is not None]  # those that the judge can tell
         self.asked = [self.labels[n] for n in self.dipoles]
         self.owns = [owns[n] for n in self.dipoles]
@@ -87,7 +92,8 @@ class Measure:
         subject = Subject(key, pool, trained.space, paths, self.asked, sources, walk, origin)
         store = Store(home / "judged")
         try:
-            readings = read(subject, self.judge, store, own=dict(enumerate(self.owns)), sample_count=self.samples)
+            own = dict(enumerate(self.owns))
+            readings = read(subject, self.judge, store, READ, own=own, sample_count=self.samples)
             summary, _ = sum_up(subject, self.judge, self.world.judge, readings)
         finally:
             store.close()

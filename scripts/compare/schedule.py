@@ -3,8 +3,8 @@
 For each world in turn:
 
     1. each contender with its published hyperparameters, one seed
-    2. contender by contender its other settings, one seed, measured on the tuning codes alone, and then the best of all
-       on the fresh codes
+    2. contender by contender, those without iterations first, its other settings, one seed, measured on the tuning
+       codes alone, and then the best of all on the fresh codes
     3. both with the other seeds
 
 and then, for each world, the best settings with less and more processor time.
@@ -53,7 +53,8 @@ def contenders_in(world, names=tuple(CONTENDERS)):
 
 
 def best_setting(results, world, contender):
-    """The setting with the lowest score on the tuning codes; None while one has not been measured."""
+    """The setting with the lowest score on the tuning codes, the published one where all of them fail; None while one
+    has not been measured."""
     scores = {}
     for setting in CONTENDERS[contender].settings():
         result = results.get(Run(world, contender, setting).key)
@@ -61,7 +62,7 @@ def best_setting(results, world, contender):
             return None
         if "tuning" in result:
             scores[setting] = result["tuning"]["score"]
-    return min(scores, key=scores.get) if scores else None
+    return min(scores, key=scores.get, default=PUBLISHED)
 
 
 def steps(results, worlds, names, seeds, factors=FACTORS):
@@ -74,7 +75,7 @@ def steps(results, worlds, names, seeds, factors=FACTORS):
         chosen = {name: best_setting(results, world, name) for name in here}
         for name in here:
             yield Step(Run(world, name, seed=seeds[0]), report=True)
-        for name in here:
+        for name in sorted(here, key=lambda name: not CONTENDERS[name].closed_form):
             for setting in CONTENDERS[name].settings():
                 yield Step(Run(world, name, setting), report=False)
             yield chosen[name] and Step(Run(world, name, chosen[name], seeds[0]), report=True)

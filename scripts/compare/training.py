@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from lib.files import read_json, write_json
@@ -36,13 +37,15 @@ def flags_of(values):
     return found
 
 
-def command(script, cwd, flags):
-    """Run one of the repository's commands on one thread -> (processor seconds, peak bytes, its last words).
+def command(script, cwd, flags, clock=False):
+    """Run one of the repository's commands on one thread -> (processor seconds, peak bytes).
+
+    clock: whether to take the seconds of the clock, as on a GPU.
 
     Raises UserError with the command's own line where it refuses.
     """
     cwd.mkdir(parents=True, exist_ok=True)
-    log = cwd / "log.txt"
+    log, begun = cwd / "log.txt", time.monotonic()
     with open(log, "w") as out:
         process = subprocess.Popen([sys.executable, str(REPOSITORY / script), *flags], cwd=cwd, stdout=out,
                                    stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD)  # fmt: skip
@@ -56,7 +59,8 @@ def command(script, cwd, flags):
     words = log.read_text().strip().splitlines()[-1:] or [""]
     if process.returncode:
         raise UserError(words[0].partition("error: ")[2] or f"{script} ended with code {process.returncode}, see {log}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, words[0]
+    passed = time.monotonic() - begun if clock else usage.ru_utime + usage.ru_stime
+    return passed, usage.ru_maxrss * 1024
 
 
 def train_flags(run, pool=None):
@@ -75,7 +79,7 @@ def rate_key(run):
     return "/".join([run.world, run.contender, *deciding])
 
 
-def measured_rate(run, directory, pool, results):
+def measured_rate(run, directory, pool, results, clock):
     """{"start": processor seconds before the first iteration and after the last one, "iteration": of each}, from the
     results, or measured now."""
     key = rate_key(run)
@@ -84,7 +88,7 @@ def measured_rate(run, directory, pool, results):
 
         def seconds(count):
             shutil.rmtree(directory, ignore_errors=True)
-            return command("train.py", directory, flags_of(flags | {"max-iter": count}))[0]
+            return command("train.py", directory, flags_of(flags | {"max-iter": count}), clock)[0]
 
         first = seconds(1)
         for count in PROBES:
@@ -103,24 +107,25 @@ def iterations(run, rate, budget):
     return min(fitting, round(published * max(1, run.factor)))
 
 
-def train(run, directory, budget, results, pool=None):
+def train(run, directory, results, pool=None):
     """Train a run, unless it is there already -> (the experiment's directory, what is known of its training).
 
     directory: a place for all of the contender's runs. pool: the codes of a contender that edits given codes alone.
     Raises UserError where train.py refuses the settings.
     """
     contender, name = CONTENDERS[run.contender], name_of(run, pool)
+    budget, clock = results.conditions["budget"], results.conditions["clock"]
     home = directory / (f"kept-seed{run.seed}" if contender.keeps else name)
     found = _complete(home, name)
     if found and (found / FACTS).is_file():
         return found, read_json(found / FACTS)
     flags, count = train_flags(run, pool) | {"seed": run.seed, "exp-id": name}, None
     if not contender.closed_form:
-        count = iterations(run, measured_rate(run, directory / f"probe-{name}", pool, results), budget)
+        count = iterations(run, measured_rate(run, directory / f"probe-{name}", pool, results, clock), budget)
         flags |= {"max-iter": count}
     for stale in filter(None, (found, home / "experiments" / "wip")):
         shutil.rmtree(stale, ignore_errors=True)
-    seconds, memory, _ = command("train.py", home, flags_of(flags))
+    seconds, memory = command("train.py", home, flags_of(flags), clock)
     if contender.keeps:
         seconds = _with_what_was_kept(home / "measuring_seconds.txt", seconds)
     found = _complete(home, name)

@@ -29,4 +29,10 @@ class World:
 WORLDS = {
     "stylegan2_portraits64": World("stylegan2_portraits64", "attributes", "portraits", truncation=0.7, meaning=2),
     "pggan_portraits64": World("pggan_portraits64", "attributes", "portraits", meaning=2, has_w=False),
-}
+    # Photographs, for whoever has the weights and a GPU: faces.sh. The judge has no numbers for baldness, makeup,
+    # closed eyes and complexion.
+    "stylegan2_ffhq1024": World(
+        "stylegan2_ffhq1024", "attributes", "faces", truncation=0.7, meaning=2,
+        own={0: "female", 1: "age", 2: "celeba_smiling", 4: "celeba_beard", 7: "au25_lips_part"},
+    ),
+}  # fmt: skip
