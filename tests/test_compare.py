@@ -209,3 +209,11 @@ def test_what_train_refuses_is_a_result(place, tmp_path, results):
     place()
     found = Results(tmp_path / "results.json", {}).get(Run(WORLD, "fast", "2").key)
     assert "layers are 0 to" in found["failed"]
+
+
+def test_a_command_is_timed_and_what_it_refuses_is_said_in_its_own_words(tmp_path):
+    seconds, memory = training.command("train.py", tmp_path / "place", ["-h"])
+    assert 0 < seconds < 60 and 10**6 < memory < 10**9
+    assert "usage" in (tmp_path / "place" / "log.txt").read_text()
+    with pytest.raises(UserError, match=r"^argument --seed"):
+        training.command("train.py", tmp_path, ["--gan=stylegan2_portraits64", "--corpus=attributes", "--seed=-1"])

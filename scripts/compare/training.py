@@ -6,6 +6,7 @@ long.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from scripts.compare.worlds import WORLDS
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PROBES = 8, 64  # iterations of the short run; the longer one where these take less than PROBED seconds
 PROBED = 3
+LOOKED = 0.1  # seconds between two looks at a process' memory
 FACTS = "comparison.json"  # in an experiment's directory: what its training took
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -50,17 +52,29 @@ def command(script, cwd, flags, clock=False):
         process = subprocess.Popen([sys.executable, str(REPOSITORY / script), *flags], cwd=cwd, stdout=out,
                                    stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD)  # fmt: skip
         try:
-            _, status, usage = os.wait4(process.pid, 0)
+            usage, peak = _ended(process)
         except BaseException:
             process.terminate()
             process.wait()
             raise
-    process.returncode = os.waitstatus_to_exitcode(status)
-    words = log.read_text().strip().splitlines()[-1:] or [""]
     if process.returncode:
+        words = log.read_text().strip().splitlines()[-1:] or [""]
         raise UserError(words[0].partition("error: ")[2] or f"{script} ended with code {process.returncode}, see {log}")
-    passed = time.monotonic() - begun if clock else usage.ru_utime + usage.ru_stime
-    return passed, usage.ru_maxrss * 1024
+    return time.monotonic() - begun if clock else usage.ru_utime + usage.ru_stime, peak
+
+
+def _ended(process):
+    """Wait for a process -> (its resource usage, peak of its resident memory in bytes). The usage has a peak too, but
+    not below that of this process, which it was forked from."""
+    status, peak = Path(f"/proc/{process.pid}/status"), 0
+    while True:
+        found = re.search(r"VmHWM:\s+(\d+)", status.read_text())
+        peak = max(peak, 1024 * int(found[1]) if found else 0)
+        ended, code, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            process.returncode = os.waitstatus_to_exitcode(code)
+            return usage, peak
+        time.sleep(LOOKED)
 
 
 def train_flags(run, pool=None):
