@@ -97,7 +97,7 @@ def test_sampled_factors():
 
 
 def test_compact_tokens_are_clip_s(portraits):
-    vocabulary, rng = train_clip.Vocabulary(), random.Random(0)
+    vocabulary, rng = train_clip.vocabulary_of_captions(), random.Random(0)
     sentences = [captions.caption(row, rng) for row in portraits[:500]] + CORPUS
     compact = vocabulary.encode(sentences)
     tokens = torch.tensor(vocabulary.ids)[compact]
@@ -108,10 +108,10 @@ def test_compact_tokens_are_clip_s(portraits):
 
 
 def test_released_weights_encode_as_the_trained_ones(tmp_path):
-    vocabulary = train_clip.Vocabulary()
+    vocabulary = train_clip.vocabulary_of_captions()
     torch.manual_seed(0)
     learner = train_clip.Learner(len(vocabulary.ids)).eval()
-    save_tensors(train_clip.released(learner, vocabulary), tmp_path / "clip.pt")
+    save_tensors(learner.released(vocabulary), tmp_path / "clip.pt")
     encoder = train_clip.load_clip(tmp_path / "clip.pt")
     with torch.no_grad():
         expected = learner.clip.encode_text(vocabulary.encode(CORPUS))
@@ -130,17 +130,14 @@ def test_a_caption_matches_what_it_is_true_of():
 
 
 def test_released_features_are_equally_long_and_point_the_same_way():
-    vocabulary = train_clip.Vocabulary()
+    vocabulary = train_clip.vocabulary_of_captions()
     torch.manual_seed(0)
     learner = train_clip.Learner(len(vocabulary.ids)).eval()
-    factors = torch.rand(8, len(INDEX))
-    images = ((renderer.render(factors) + 1) * 127.5).to(torch.uint8)
-    data = {"names": ["smile"] * 4, "pairs": factors.view(4, 2, -1), "singles": factors,
-            "pair_images": images.view(4, 2, 3, 64, 64), "single_images": images}
+    images = renderer.render(torch.rand(8, len(INDEX)))
     with torch.no_grad():
-        before = learner.clip.encode_image(images.float() / 127.5 - 1)
-        train_clip.match_norms(learner, data, vocabulary)
-        after = learner.clip.encode_image(images.float() / 127.5 - 1)
+        before = learner.clip.encode_image(images)
+        learner.match_norms(images, vocabulary.encode(CORPUS))
+        after = learner.clip.encode_image(images)
         text = learner.clip.encode_text(vocabulary.encode(CORPUS))
     assert torch.cosine_similarity(before, after).min() > 0.9999
     assert 0.7 < after.norm(dim=1).mean() / text.norm(dim=1).mean() < 1.4

@@ -1,4 +1,4 @@
-"""Corpora: the seven published ones, files of the user's own, and what is said of files that hold none."""
+"""Corpora: the seven published ones and ours, files of the user's own, and what is said of files that hold none."""
 
 import json
 
@@ -15,7 +15,7 @@ PAIRS = [("a happy face.", "a sad face."), ("ein müdes Gesicht", "ein waches Ge
 
 def test_corpora_are_the_published_ones(data):
     published = json.loads((data / "corpora.json").read_text(encoding="utf-8"))
-    assert {name: load_corpus(name) for name in CORPORA} == {
+    assert {name: load_corpus(name) for name in CORPORA if name != "faces"} == {
         name: [tuple(poles) for poles in dipoles] for name, dipoles in published.items()
     }
 

@@ -19,7 +19,6 @@ import argparse
 import hashlib
 import math
 import random
-import re
 import time
 from pathlib import Path
 
@@ -31,41 +30,19 @@ from tqdm import tqdm
 from lib.command_line import run
 from lib.dipoles import load_corpus
 from lib.files import save_tensors
-from models.clip_encoder import clip, load_clip
-from models.clip_interface import DEVIATION, MEAN
+from models.clip_encoder import load_clip
 from models.untrusted.tensor_files import load_tensors
 from scripts.portraits import captions, renderer, world
+from scripts.small_clip import SmallCLIP, Vocabulary, adamw, matching_loss
 
 EMBED_DIM = 128
 VISION_WIDTH, VISION_LAYERS = 24, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS = 64, 2
-TRAINING_CONTEXT, CONTEXT, VOCABULARY = 40, 77, 49408  # tokens that a caption needs; the sizes of CLIP's own files
-START, END = VOCABULARY - 2, VOCABULARY - 1
+TRAINING_CONTEXT = 40  # tokens that a caption needs
 
 
-class Vocabulary:
-    """The token ids that captions can contain, renumbered from 0 in the same order. The end of text stays the largest,
-    which is how CLIP finds it."""
-
-    def __init__(self):
-        encode = clip.clip._tokenizer.encode
-        pieces = {piece for word in captions.all_words() for piece in self.split(word)}
-        words = {piece: encode(piece) for piece in pieces}
-        self.ids = sorted({0, START, END}.union(*words.values()))  # (V,) 0 pads
-        rank = {token: index for index, token in enumerate(self.ids)}
-        self.words = {piece: [rank[token] for token in tokens] for piece, tokens in words.items()}
-
-    @staticmethod
-    def split(text):
-        """Words and punctuation, as CLIP's tokenizer separates them before it looks for longer units."""
-        return re.findall(r"[a-z]+|[^\sa-z]+", text)
-
-    def encode(self, sentences):
-        """Sentences (N) -> compact token ids (N, length of the longest), many times faster than CLIP's tokenizer."""
-        start, end = len(self.ids) - 2, len(self.ids) - 1
-        rows = [[start, *(i for word in self.split(text) for i in self.words[word]), end] for text in sentences]
-        longest = max(map(len, rows))
-        return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+def vocabulary_of_captions():
+    return Vocabulary(captions.all_words())
 
 
 def contrast_factors(names, generator):
@@ -152,14 +129,6 @@ def matches(factors, low, high, doubt=0.15):
     return fit.fill_diagonal_(1.0)
 
 
-def matching_loss(logits, fit):
-    """CLIP's loss in one direction: the cross-entropy of logits (B, B), along rows, with the uniform distribution over
-    the true matches of `fit`. Doubtful ones are left out."""
-    log_probability = logits.masked_fill(fit.isnan(), -torch.inf).log_softmax(dim=-1)
-    true = fit == 1
-    return -(log_probability.masked_fill(~true, 0).sum(-1) / true.sum(-1)).mean()
-
-
 def direction_loss(image_features, text_features, names, temperature=0.1):
     """For P pairs (low, high) with unit features (P, 2, E) of images and texts, and their factor names (P): the image
     difference of a pair should find, by cosine, the text differences of its own factor among all, and vice versa."""
@@ -195,25 +164,13 @@ def readout():
     return nn.Sequential(nn.BatchNorm1d(EMBED_DIM, affine=False), linear)
 
 
-class Learner(nn.Module):
-    """The CLIP in training, with the compact vocabulary, and the linear layers that read the factors."""
+class Learner(SmallCLIP):
+    """The CLIP in training, and the linear layers that read the factors."""
 
     def __init__(self, words):
-        super().__init__()
-        self.clip = clip.model.CLIP(EMBED_DIM, world.RESOLUTION, VISION_LAYERS, VISION_WIDTH, None, TRAINING_CONTEXT,
-                                    words, TEXT_WIDTH, TEXT_WIDTH // 64, TEXT_LAYERS)
-        for name, weight in self.clip.visual.named_parameters():
-            if name.endswith("bn3.weight"):
-                nn.init.ones_(weight)  # CLIP initialises them to 0, which helps deep towers but delays this one
-        self.clip.visual.to(memory_format=torch.channels_last)
-        self.mean = 2 * torch.tensor(MEAN)[:, None, None] - 1
-        self.deviation = 2 * torch.tensor(DEVIATION)[:, None, None]
+        super().__init__(EMBED_DIM, world.RESOLUTION, VISION_LAYERS, VISION_WIDTH, TRAINING_CONTEXT, words, TEXT_WIDTH,
+                         TEXT_LAYERS)
         self.from_image, self.from_text = readout(), readout()
-
-    def encode_images(self, images):
-        """Images (B, 3, 64, 64) in [-1, 1] -> features (B, E), normalised first as `CLIPEncoder` does."""
-        images = (images - self.mean) / self.deviation
-        return self.clip.encode_image(images.contiguous(memory_format=torch.channels_last))
 
     def losses(self, batch):
         """A batch of `draw_batch` -> its losses by name."""
@@ -240,54 +197,11 @@ class Learner(nn.Module):
 LOSS_WEIGHTS = {"matching": 1.0, "direction": 0.5, "sides": 2.0, "image factors": 30.0, "text factors": 2.0}
 
 
-@torch.no_grad()
-def settle(learner, data, vocabulary, batches=16):
-    """Measure the statistics of batch normalisation again with the final weights, since running ones lag behind."""
-    layers = [layer for layer in learner.clip.visual.modules() if isinstance(layer, nn.BatchNorm2d)]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over all batches
-    learner.clip.train()
-    for i in range(batches):
-        learner.encode_images(draw_batch(data, vocabulary, 128, seed=2, iteration=i)["images"])
-
-
-@torch.no_grad()
-def match_norms(learner, data, vocabulary):
-    """Scale the image projection so that image features are as long as text features on average. Training leaves their
-    length free, since it normalises them, but the warping compares distances between the two."""
-    batch = draw_batch(data, vocabulary, 256, seed=1, iteration=0)
-    clip_model = learner.clip.eval()
-    lengths = [features.norm(dim=1).mean() for features in
-               (clip_model.encode_text(batch["tokens"]), learner.encode_images(batch["images"]))]
-    for parameter in clip_model.visual.attnpool.c_proj.parameters():
-        parameter.mul_(lengths[0] / lengths[1])
-
-
-def released(learner, vocabulary):
-    """The CLIP's state dict in the layout of CLIP's own files: half precision, 77 positions, 49408 tokens."""
-    state = {name: value.detach().clone() for name, value in learner.clip.state_dict().items()}
-    tokens = torch.zeros(VOCABULARY, TEXT_WIDTH)
-    tokens[vocabulary.ids] = state["token_embedding.weight"]
-    positions = torch.zeros(CONTEXT, TEXT_WIDTH)
-    positions[:TRAINING_CONTEXT] = state["positional_embedding"]
-    state |= {"token_embedding.weight": tokens, "positional_embedding": positions}
-    return world.halved({name: value.contiguous() for name, value in state.items()})
-
-
-def optimizer_of(learner, rate):
-    """AdamW, with weight decay for matrices only."""
-    matrices = [p for p in learner.parameters() if p.ndim > 1]
-    vectors = [p for p in learner.parameters() if p.ndim <= 1]
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": 0.05}, {"params": vectors, "weight_decay": 0.0}],
-                             lr=rate, betas=(0.9, 0.98))
-
-
 def train(data, vocabulary, work, batch, rate, iterations, minutes, seed):
     """Train until `iterations` or for `minutes` of training time, whichever comes first; resume from `work`."""
     torch.manual_seed(seed)
     learner = Learner(len(vocabulary.ids)).train()
-    optimizer = optimizer_of(learner, rate)
+    optimizer = adamw(learner, rate)
     checkpoint, iteration, spent = work / "clip_checkpoint.pt", 0, 0.0
     if checkpoint.exists():
         saved = load_tensors(checkpoint)
@@ -392,13 +306,14 @@ def main(arguments):
     output = args.output or args.work / "clip.pt"
     if not args.evaluate:
         args.work.mkdir(parents=True, exist_ok=True)
-        vocabulary = Vocabulary()
+        vocabulary = vocabulary_of_captions()
         data = portraits(args.work, args.portraits, args.seed)
         minutes = args.minutes or (None if args.iterations else 20)
         learner = train(data, vocabulary, args.work, args.batch, args.rate, args.iterations, minutes, args.seed)
-        settle(learner, data, vocabulary)
-        match_norms(learner, data, vocabulary)
-        save_tensors(released(learner, vocabulary), output)
+        learner.settle(draw_batch(data, vocabulary, 128, seed=2, iteration=i)["images"] for i in range(16))
+        held = draw_batch(data, vocabulary, 256, seed=1, iteration=0)
+        learner.match_norms(held["images"], held["tokens"])
+        save_tensors(learner.released(vocabulary), output)
     right, alignment = evaluate(str(output), args.seed)
     report(right, alignment)
 
