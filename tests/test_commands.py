@@ -23,7 +23,6 @@ from lib.command_line import unglue
 from lib.latent_space import latent_space
 from lib.walking import pictures
 from models.load_generator import load_generator
-from models.registry import CLIP_FILES, GENERATORS
 
 FLAGS = {
     "train.py": "--exp-id --gan --stylegan-space --stylegan-layer --truncation --corpus --beta --css-beta --styleclip "
@@ -407,22 +406,42 @@ def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, 
             torch.testing.assert_close(paths[0, 1:2], start)
 
 
-@pytest.mark.parametrize(
-    "gan, loss, run", [("stylegan2_portraits64", "paired", "run_command"), ("pggan_portraits64", "cossim", "run_warm")]
-)
-def test_embedded_portraits_from_training_to_walk(gan, loss, run, request, tmp_path):
-    """Once with each command as users start it, imports and all."""
-    run = request.getfixturevalue(run)
-    missing = [file for file in (GENERATORS[gan].file, CLIP_FILES["clip_portraits64"]) if not file.is_file()]
-    if missing:
-        pytest.skip(f"not there yet: {', '.join(map(str, missing))}")
-    flags = ["--corpus=attributes", f"--loss={loss}", "--batch-size=2", "--max-iter=2", "--no-cuda"]
-    done(run("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
-    done(run("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
+def test_first_commands_of_a_newcomer_need_no_other_flags(run_command, tmp_path):
+    """Each command as users start it, imports and all; only shorter."""
+    done(run_command("train.py", "--gan=stylegan2_portraits64", "--corpus=attributes", "--max-iter=0", cwd=tmp_path))
+    done(run_command("traverse_latent_space.py", "--exp=latest", "--shift-steps=2", cwd=tmp_path))
+    (experiment,) = (tmp_path / "experiments" / "complete").iterdir()
+    assert experiment.name == "ContraCLIP_stylegan2_portraits64-W-K9-lines-eps1.1_1.8-paired-attributes"
+    settings = json.loads((experiment / "args.json").read_text())
+    assert settings["truncation"] == 0.7
+    (walk,) = (experiment / "results" / "stylegan2_portraits64-truncation0.7-8").glob("4_*")
+    eps = float(walk.name.split("_")[1])
+    assert eps == pytest.approx(5 * settings["natural_shift"] / 2, rel=0.05)
+    assert len(list(walk.glob("*/paths_images/*/*.jpg"))) == 8 * 9 * 5
+    assert pixels(next(walk.glob("*/original_image.jpg"))).std() > 5  # it shows something
+
+
+def test_latest_is_the_experiment_that_ended_last(trained, workplace, run_warm, pool_of):
+    flags = ["--exp=latest", "--shift-steps=1", f"--eps={EPS}", "--no-cuda"]
+    elsewhere = run_warm("traverse_latent_space.py", *flags, cwd=workplace / "my corpora")
+    assert elsewhere.returncode == 2 and "no experiment has ended" in elsewhere.stderr
+    for name in EXPERIMENTS:
+        trained(name)
+    last = max(workplace.glob("experiments/complete/*/stats.json"), key=lambda file: file.stat().st_mtime_ns).parent
+    pool = pool_of(next(gan for _, directory, _, gan in EXPERIMENTS.values() if directory == last.name))
+    said = done(run_warm("traverse_latent_space.py", *flags, f"--pool={pool.name}", cwd=workplace))
+    assert f"{last.name}/results/{pool.name}" in said
+
+
+def test_embedded_proggan_with_the_authors_loss_from_training_to_walk(run_warm, tmp_path):
+    gan = "pggan_portraits64"
+    flags = ["--corpus=attributes", "--loss=cossim", "--batch-size=2", "--max-iter=2", "--no-cuda"]
+    done(run_warm("train.py", f"--gan={gan}", *flags, cwd=tmp_path))
+    done(run_warm("sample_gan.py", f"--gan={gan}", "--num-samples=1", "--no-cuda", cwd=tmp_path))
     (experiment,) = (tmp_path / "experiments" / "complete").iterdir()
     assert experiment.name.startswith(f"ContraCLIP_{gan}-Z-K")
     flags = [f"--exp={experiment}", f"--pool={gan}-1", "--shift-steps=2", "--strip", "--no-cuda"]
-    done(run("traverse_latent_space.py", *flags, cwd=tmp_path))
+    done(run_warm("traverse_latent_space.py", *flags, cwd=tmp_path))
     results = experiment / "results" / f"{gan}-1" / "4_0.2_0.8"
     dipoles = json.loads((experiment / "models" / "semantic_dipoles.json").read_text())
     assert len(list(results.glob("*/paths_images/*/*.jpg"))) == 5 * len(dipoles)
