@@ -4,9 +4,10 @@
     python -m scripts.bench.methods --method latentclr --resolution 256 --repeats 3
 
 A StyleGAN2, a CLIP ViT-B/32 and an ArcFace of the published shapes with random weights. In the plain step (`plain.py`)
-nothing is frozen and all is in one graph. Both run in turn on one batch; the table has the medians of whole iterations,
-the optimiser included. The command fails where the two disagree on the loss or on the paths' gradient. Peak memory is
-that of a fresh process for each. ContraCLIP's step is measured by `scripts.bench.step`.
+nothing is frozen and all is in one graph. Each runs in a process of its own, on the same weights and batch; the table
+has the medians of whole iterations, the optimiser included, behind a first one, and the processes' peak memory. The
+command fails where the two disagree on the loss or on the paths' gradient. ContraCLIP's step is measured by
+`scripts.bench.step`.
 
 `styleclip-global` trains nothing: what is measured is the direction of one channel, found in 8 images. There the plain
 way has no graph either.
@@ -108,7 +109,7 @@ class Bench:
         self.optimizer = self.method.optimizer()
         self.batch = tuple(tensor.to(self.device) for tensor in self.method.draw(0))
 
-    def step(self, kind, optimise=True):
+    def step(self, kind):
         """One whole iteration -> the loss and the gradient of the paths."""
         import torch
 
@@ -125,8 +126,7 @@ class Bench:
         else:
             loss = step(self.method, self.batch, micro_batch_size=self.method.settings.micro_batch_size)
         gradients = [one.grad.flatten().clone() for one in self.method.paths.parameters() if one.grad is not None]
-        if optimise:
-            self.optimizer.step()
+        self.optimizer.step()
         return loss, torch.cat(gradients)
 
     def seconds(self, kind, clock):
@@ -140,13 +140,6 @@ class Bench:
         synchronise()
         return clock() - start
 
-    def check(self):
-        """(relative difference of the losses, cosine of the gradients)."""
-        from lib.training.trainer import gradient_cosine
-
-        (plain_loss, plain), (loss, ours) = (self.step(kind, optimise=False) for kind in ("plain", "ours"))
-        return abs(loss - plain_loss) / max(abs(plain_loss), 1e-12), gradient_cosine(plain, ours)
-
 
 class ChannelBench(Bench):
     """The measurement of one channel of a convolution of 32 pixels, which has neither loss nor optimiser."""
@@ -159,7 +152,7 @@ class ChannelBench(Bench):
         settings = self.method.settings
         self.drawn = channels.sample_styles(self.method.space, 100, settings.channel_images, settings.seed)
 
-    def step(self, kind, optimise=True):
+    def step(self, kind):
         """0, and the channel's direction."""
         from lib.methods import channel_directions as channels
         from scripts.bench import plain
@@ -178,30 +171,36 @@ def bench_of(name, *setting):
     return (ChannelBench if name == "styleclip-global" else Bench)(name, *setting)
 
 
-def peak_memory(kind, *setting):
-    """Bytes that a process needs for two iterations, weights and libraries included. To be called in a fresh one."""
+def measured(kind, clock, repeats, *setting):
+    """(seconds, bytes at most, loss, gradient) of a method's iterations. To be called in a fresh process, whose peak
+    memory it is, weights and libraries included."""
+    from statistics import median
+
     import torch
 
     bench = bench_of(*setting)
-    for _ in range(2):
-        bench.step(kind)
-    return torch.cuda.max_memory_allocated() if bench.device == "cuda" else whole_step.peak_resident()
+    loss, gradient = bench.step(kind)
+    times = [bench.seconds(kind, clock) for _ in range(repeats)]
+    bytes_at_most = torch.cuda.max_memory_allocated() if bench.device == "cuda" else whole_step.peak_resident()
+    return median(times), bytes_at_most, loss, gradient.cpu().numpy()
 
 
 def row(name, options):
-    """Measure one method -> its line of the table, and whether the gradients agree."""
+    """Measure one method -> its line of the table, and whether loss and gradients agree."""
     import time
-    from statistics import median
+
+    import torch
+
+    from lib.training.trainer import gradient_cosine
 
     clock = time.process_time if options.processor_time else time.perf_counter
-    setting = name, options.resolution, options.device, options.threads
-    kinds = ("plain", "ours")
-    memory = [whole_step.fresh_process(peak_memory, kind, *setting) / 2**30 for kind in kinds]
-    bench = bench_of(*setting)
-    difference, cosine = bench.check()
-    times = [median(bench.seconds(kind, clock) for _ in range(options.repeats)) for kind in kinds]
+    setting = clock, options.repeats, name, options.resolution, options.device, options.threads
+    found = [whole_step.fresh_process(measured, kind, *setting) for kind in ("plain", "ours")]
+    times, memory, losses, gradients = zip(*found)
+    difference = abs(losses[1] - losses[0]) / max(abs(losses[0]), 1e-12)
+    cosine = gradient_cosine(*map(torch.from_numpy, gradients))
     cells = [name, *(f"{one:.3g}" for one in times), f"{times[0] / times[1]:.2f}"]
-    cells += [*(f"{one:.2f}" for one in memory), f"{difference:.1e}", f"{cosine:.6f}"]
+    cells += [*(f"{one / 2**30:.2f}" for one in memory), f"{difference:.1e}", f"{cosine:.6f}"]
     agree = difference < LARGEST_LOSS_DIFFERENCE and cosine > whole_step.LEAST_COSINE
     return "| " + " | ".join(cells) + " |", agree
 
