@@ -1,18 +1,19 @@
 """The bench compares what computes the same."""
 
 import copy
+import functools
+import time
 
 import pytest
 import torch
 
 from lib.dipoles import encode_dipoles, load_corpus
+from lib.judges.faces import arcface
 from lib.latent_space import latent_space
-from lib.methods import find_method
 from lib.training.step import step
 from models.clip_encoder import load_clip
 from models.dcgan import DCGAN
-from scripts.bench import plain
-from scripts.bench.methods import plain_sight
+from scripts.bench import methods, networks, plain
 from scripts.bench.networks import contraclip
 from scripts.bench.transposed import compositions
 
@@ -46,22 +47,38 @@ def test_plain_layers_of_dcgan_give_what_the_frozen_ones_give():
         torch.testing.assert_close(plainly(x), frozen(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name, settings", [
-    ("warpedganspace", {"reconstructor_type": "LeNet", "num_support_sets": 3, "num_support_dipoles": 4}),
-    ("latentclr", {"num_directions": 3, "feature_layer": "layer2"}),
-])  # fmt: skip
-def test_plain_step_of_a_method_has_the_loss_and_gradient_of_ours(name, settings, tiny_stylegan2):
-    generator, cls = copy.deepcopy(tiny_stylegan2), find_method(name)
-    settings = cls.Settings(gan="", batch_size=4, **settings)
-    method = cls(settings, latent_space(generator, "W"), cls.find_labels(settings))
-    method.begin()
-    batch, gradients = method.draw(0), []
-    loss = step(method, batch)
-    gradients.append(next(method.paths.parameters()).grad.clone())
-    method.trained.zero_grad()
-    generator.requires_grad_(True)
-    plain_loss = plain.method_loss(method, batch, plain_sight(method))
-    plain_loss.backward()
-    gradients.append(next(method.paths.parameters()).grad)
-    assert loss == pytest.approx(plain_loss.item(), rel=1e-4)
-    assert torch.cosine_similarity(*(one.double().flatten() for one in gradients), dim=0) > 0.9999
+@pytest.fixture
+def tiny_networks(tiny_stylegan2, tiny_clip_file, monkeypatch):
+    """In place of those of the published shapes."""
+    narrow = functools.partial(arcface.ArcFace, ((16, 16, 2), (16, 32, 2)), features=6)
+    monkeypatch.setattr(arcface, "ArcFace", narrow)
+    monkeypatch.setattr(networks, "random_generator", lambda kind, resolution: copy.deepcopy(tiny_stylegan2))
+    monkeypatch.setattr(networks, "random_clip", lambda: load_clip(tiny_clip_file))
+
+
+SMALLER = {
+    "warpedganspace": {"reconstructor_type": "LeNet", "num_support_sets": 3, "num_support_dipoles": 4},
+    "latentclr": {"num_directions": 3, "feature_layer": "layer2"},
+    "styleclip-global": {"channel_images": 3, "micro_batch_size": 4},
+}
+
+
+@pytest.mark.parametrize("name", methods.SETTINGS)
+def test_plain_step_of_a_method_has_the_loss_and_gradient_of_ours(name, tiny_networks, monkeypatch):
+    space, settings = methods.SETTINGS[name]
+    monkeypatch.setitem(methods.SETTINGS, name, (space, settings | SMALLER.get(name, {})))
+    monkeypatch.setattr(methods.ChannelBench, "CHANNEL", 3)
+    (seconds, _, loss, gradient), plainly = (
+        methods.measured(kind, time.process_time, 1, name, 64, "cpu", None) for kind in ("ours", "plain")
+    )
+    assert seconds > 0 and (loss or name == "styleclip-global")
+    assert loss == pytest.approx(plainly[2], rel=1e-4)
+    assert torch.cosine_similarity(*(torch.from_numpy(one).double() for one in (gradient, plainly[3])), dim=0) > 0.9999
+
+
+def test_plain_activations_are_those_of_the_frozen_layers(tiny_stylegan2):
+    space = latent_space(tiny_stylegan2, "S")
+    codes = space.codes_of(torch.randn(2, tiny_stylegan2.z_dim))
+    for layer in ("layer0", "layer4"):
+        torch.testing.assert_close(plain.PlainSynthesis(space).features(codes, layer), space.features(codes, layer),
+                                   rtol=1e-4, atol=1e-4)  # fmt: skip

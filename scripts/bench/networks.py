@@ -31,11 +31,15 @@ def random_networks(kind, resolution):
     """(generator, CLIP ViT-B/32 encoder), the same in every call."""
     import torch
 
+    torch.manual_seed(0)
+    return random_generator(kind, resolution), random_clip()
+
+
+def random_clip():
+    """A frozen encoder of the shape of CLIP ViT-B/32."""
     from models.clip_encoder import CLIPEncoder, clip
 
-    torch.manual_seed(0)
-    generator = random_generator(kind, resolution)
-    return generator, CLIPEncoder(clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12))
+    return CLIPEncoder(clip.model.CLIP(512, 224, 12, 768, 32, 77, 49408, 512, 8, 12))
 
 
 def contraclip(space, clip_encoder, text_features, num_dipoles, radius, **settings):

@@ -5,6 +5,8 @@ convolution, gradients enabled for all weights of the generator and of CLIP, bot
 over the support sets.
 """
 
+import copy
+
 import torch
 import torch.nn.functional as F
 
@@ -36,12 +38,21 @@ def modulated_conv(layer, x, style):
     return x.view(batch, outputs, height, width)
 
 
-def stylegan2_images(generator, w_plus, last=None):
-    """w+ (B, num_layers, w_dim) -> images (B, 3, R, R), or the activations of the convolution that is called `last`."""
+def stylegan2_images(generator, w_plus):
+    """w+ (B, num_layers, w_dim) -> images (B, 3, R, R)."""
+    layers = generator.synthesis.layers_in_order()
+    return images_of_styles(generator, {name: layer.style(w_plus[:, index]) for name, layer, index in layers})
+
+
+def images_of_styles(generator, styles, last=None):
+    """{layer's name: style (B, channels)} -> images (B, 3, R, R), or the activations of the convolution that is called
+    `last`, up to which there are styles."""
     synthesis, image = generator.synthesis, None
-    x = synthesis.early_layer.const.repeat(len(w_plus), 1, 1, 1)
-    for name, layer, index in synthesis.layers_in_order():
-        y = modulated_conv(layer, x, layer.style(w_plus[:, index])) + layer.bias[:, None, None]
+    x = synthesis.early_layer.const.repeat(len(styles["layer0"]), 1, 1, 1)
+    for name, layer, _ in synthesis.layers_in_order():
+        if last is not None and not isinstance(layer, StyledLayer):
+            continue
+        y = modulated_conv(layer, x, styles[name]) + layer.bias[:, None, None]
         if isinstance(layer, StyledLayer):
             x = F.leaky_relu(y + layer.noise * layer.noise_strength, LEAKY_SLOPE) * ACTIVATION_GAIN
             if name == last:
@@ -92,8 +103,39 @@ def step_loss(space, clip_encoder, support_sets, corpus_support_sets, batch, obj
     return objectives.loss(kind, moves, targets, indices, shifts, temperature)
 
 
-def method_loss(method, batch, see):
-    """The loss of any method whose gradient `lib.training.step.step` computes, in one graph. see: (generator, codes of
-    an end) -> what the method's `see` gives, written plainly."""
-    ends = method.ends(batch)
-    return method.loss([see(method.space.generator, end) for end in ends], ends, batch)
+class PlainSynthesis:
+    """In place of a `lib.latent_space` space of StyleGAN2: the same, with images and activations computed plainly."""
+
+    def __init__(self, space):
+        self.space = space
+
+    def __getattr__(self, name):
+        return getattr(self.space, name)
+
+    def styles(self, codes, last=None):
+        if self.space.name != "S":
+            return self.space.generator.synthesis.styles(codes, last)
+        widths = self.space.widths
+        return dict(zip(widths, codes.split(list(widths.values()), dim=1)))
+
+    def synthesise(self, codes):
+        return images_of_styles(self.space.generator, self.styles(codes))
+
+    def features(self, codes, layer):
+        return images_of_styles(self.space.generator, self.styles(codes, layer), layer)
+
+
+def plainly(method):
+    """A method with the same weights whose images are computed plainly."""
+    twin = copy.copy(method)
+    twin.space = PlainSynthesis(method.space)
+    return twin
+
+
+def method_loss(method, batch):
+    """The loss of any method whose gradient `lib.training.step.step` computes, in one graph."""
+    twin = plainly(method)
+    ends = twin.ends(batch)
+    seen = [twin.see(end, batch) for end in ends]
+    seen = [one[0] if isinstance(one, tuple) and len(one) == 1 else one for one in seen]
+    return twin.loss(seen, ends, batch)
