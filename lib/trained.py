@@ -32,8 +32,7 @@ SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation", "biggan_target
 
 @dataclass(frozen=True)
 class Trained:
-    """An experiment's generator (frozen), the space of its paths, the paths with their labels, its settings, and the
-    file of the paths.
+    """An experiment's generator (frozen), the space of its paths, the paths with their labels, and its settings.
 
     paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, where
     positive shifts lead to the first one, or names. weights: the file of the paths.
