@@ -2,7 +2,15 @@
 
 from lib import distributed
 from lib.arguments import number, positive_float, positive_int
-from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
+from lib.command_line import (
+    Formatter,
+    Parser,
+    add_device_arguments,
+    add_path_arguments,
+    check_path_arguments,
+    choose_device,
+    run,
+)
 from lib.settings import Range
 from models.errors import UserError
 
@@ -22,8 +30,7 @@ def parser():
     g.add_argument("--exp", metavar="EXP_DIR", help="a trained experiment's directory; latest: the one that ended last")
     g.add_argument("compared", nargs="*", metavar="EXP_DIR",
                    help="experiments to compare, or walks of theirs; with --pool, each is evaluated first")
-    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
-                                               "python:FILE:FUNCTION, whose code is run")
+    add_path_arguments(g)
     g.add_argument("--pool", help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
     g.add_argument("--out", metavar="DIR", help="where a comparison is written (default: experiments/comparison)")
@@ -58,11 +65,13 @@ def parser():
 
 def check(args):
     """Refuse what contradicts itself, before anything is loaded."""
-    if bool(args.exp) == bool(args.compared):
-        raise UserError("give one experiment with --exp, or several without it to compare them")
-    if args.exp and not args.pool:
+    if sum(map(bool, (args.exp, args.directions, args.compared))) != 1:
+        raise UserError("give one experiment with --exp or a file with --directions, or several experiments without "
+                        "either to compare them")
+    check_path_arguments(args)
+    if not args.compared and not args.pool:
         raise UserError("--pool is missing: which codes to walk from, a pool of sample_gan.py")
-    if args.exp and args.out:
+    if not args.compared and args.out:
         raise UserError("--out goes with experiments that are compared: an evaluation lies beside its walk")
     if len(args.compared) == 1:
         raise UserError("one experiment alone cannot be compared: give another one, or evaluate it with --exp")
@@ -81,11 +90,11 @@ def main(arguments):
     found = []
     if args.pool:
         device, options = distributed.join(choose_device(args.cuda, args.ops)), Options.of(vars(args))
-        found = [evaluate(directory, options, device) for directory in args.compared or [args.exp]]
+        found = [evaluate(directory, options, device) for directory in args.compared or [args.exp or args.directions]]
         distributed.leave()
     if not distributed.is_first():
         return
-    if args.exp:
+    if not args.compared:
         [(directory, summary)] = found
         print(tables.plain(summary))
         print(f"evaluation: {directory / 'index.html'}")

@@ -1,4 +1,5 @@
-"""Learn one path in a GAN's latent space for each pair of contrasting sentences (ContraCLIP)."""
+"""Find paths in a frozen GAN's latent space: one for each pair of contrasting sentences (ContraCLIP), or by another
+of the field's methods, from sentences, from a judge's numbers, or from the GAN alone."""
 
 import argparse
 import sys
@@ -15,8 +16,13 @@ from models.errors import UserError
 from models.registry import GENERATORS, family_of, is_own_code
 
 EXAMPLE = """
-example, on the embedded portraits:
+examples, on the embedded portraits:
   python train.py --gan=stylegan2_portraits64 --corpus=attributes
+  python train.py --gan=stylegan2_portraits64 --method=interfacegan --truncation=0.7 --corpus=attributes
+  python train.py --gan=stylegan2_portraits64 --method=ganspace --truncation=0.7 --num-directions=16
+  python train.py --gan=pggan_portraits64 --method=sefa --num-directions=16
+
+Each method has flags of its own, in groups of its name; those that the chosen one has no use for are refused.
 
 The run is in experiments/wip/ until it ends, then in experiments/complete/. Ctrl-C writes a checkpoint and stops. Run
 the same command again to resume from the last checkpoint.

@@ -2,7 +2,15 @@
 
 from lib import distributed
 from lib.arguments import number, pixels, positive_float, positive_int
-from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
+from lib.command_line import (
+    Formatter,
+    Parser,
+    add_device_arguments,
+    add_path_arguments,
+    check_path_arguments,
+    choose_device,
+    run,
+)
 from lib.settings import Range, WalkSettings
 from models.errors import UserError
 
@@ -20,10 +28,10 @@ def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-v", "--verbose", action="store_true", help="print what was walked")
     g = p.add_argument_group("what is walked")
-    g.add_argument("--exp", required=True, metavar="EXP_DIR",
-                   help="a trained experiment's directory; latest: the one that ended last")
-    g.add_argument("--gan", metavar="FILE", help="the experiment's generator, if its file has moved, or if it is "
-                                               "python:FILE:FUNCTION, whose code is run")
+    g.add_argument("--exp", metavar="EXP_DIR",
+                   help="a trained experiment's directory, or a published checkpoint; latest: the experiment that "
+                        "ended last")
+    add_path_arguments(g)
     g.add_argument("--pool", help=f"a pool of sample_gan.py: its name or directory (default: {NEW_POOL} random codes)")
     g.add_argument("--w-space", action="store_true",
                    help="use the pool's W+ codes as they are, such as those of inverted photographs")
@@ -34,6 +42,9 @@ def parser():
                    help="length of a step, in units of the latent space (default: from the shifts that paired "
                         "training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
+
+    g.add_argument("--export-directions", metavar="FILE.npz",
+                   help="also write straight paths for other tools; without --pool, nothing else is done")
 
     g = p.add_argument_group("pictures")
     g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
@@ -53,8 +64,19 @@ def parser():
     return p
 
 
+def parse(arguments):
+    commands = parser()
+    args = commands.parse_args(arguments)
+    if args.exp is args.directions is None:
+        commands.error("one of the following arguments is required: --exp, --directions")
+    return args
+
+
 def check(args):
     """Refuse arguments that contradict each other, before anything is loaded."""
+    if args.exp is not None and args.directions is not None:
+        raise UserError("--exp and --directions both say which paths are walked: leave out one of the two")
+    check_path_arguments(args)
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
     frames = 2 * (args.shift_steps // args.shift_leap) + 1
@@ -64,27 +86,38 @@ def check(args):
 
 
 def main(arguments):
-    args = parser().parse_args(arguments)
+    args = parse(arguments)
     check(args)
 
     from tqdm import tqdm
 
     from lib import pools
+    from lib.methods.direction_files import write_directions
     from lib.pages.folder import write_pages
-    from lib.trained import open_experiment
+    from lib.trained import open_directions, open_experiment
     from lib.walking import traversal
     from lib.walking.encoding import default_workers
     from models.files import sha256
 
     device = distributed.join(choose_device(args.cuda, args.ops))
-    experiment = open_experiment(args.exp, args.gan, device)
+    if args.directions is None:
+        experiment = open_experiment(args.exp, args.gan, device, args.stylegan_space)
+    else:
+        experiment = open_directions(args.directions, args.gan, device, args.stylegan_space, args.truncation)
+    if args.export_directions is not None and distributed.is_first():
+        write_directions(args.export_directions, experiment)
+        print(f"directions: {args.export_directions}")
+    if args.export_directions is not None and args.pool is None:
+        distributed.leave()
+        return
     args.eps = args.eps or experiment.step(args.shift_steps)
     weights = {"weights_sha256": sha256(experiment.weights)}
     space, settings = experiment.space, WalkSettings.of(vars(args) | weights)
     if args.w_space and args.pool is None:
         raise UserError("--w-space needs --pool: a pool with W+ codes")
     if settings.w_space and space.name == "Z":
-        raise UserError(f"the paths of {args.exp} are in Z, and --w-space needs paths in W, W+ or S: leave it out")
+        raise UserError(f"the paths of {experiment.directory} are in Z, and --w-space needs paths in W, W+ or S: leave "
+                        "it out")
     pool = find_pool(args.pool, experiment)
     sources = pools.code_directories(pool)
     pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made

@@ -60,6 +60,29 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionH
         return super()._get_help_string(action) if has_default else action.help
 
 
+def add_path_arguments(group):
+    """The flags that say which paths are opened, besides --exp."""
+    from lib.arguments import number
+    from lib.settings import SHARE
+
+    group.add_argument("--directions", metavar="FILE",
+                       help="instead of an experiment, a file of directions: .npy, .npz, .pt or .safetensors of (K, d) "
+                            "or (K, L, d), as InterFaceGAN and GANSpace leave them, or --export-directions")
+    group.add_argument("--gan", metavar="FILE",
+                       help="the generator, if the experiment or file does not name it; its file, if that has moved; "
+                            "or python:FILE:FUNCTION, whose code is run")
+    group.add_argument("--stylegan-space", choices=("Z", "W", "W+", "S"),
+                       help="the space of a file of directions, or of a published checkpoint, that does not say it")
+    group.add_argument("--truncation", type=number(float, SHARE), metavar="PSI",
+                       help="with --directions: of the codes (default: what the file says, or 1)")
+
+
+def check_path_arguments(args):
+    """Raise UserError where the flags of `add_path_arguments` do not go with --exp."""
+    if args.directions is None and args.truncation is not None:
+        raise UserError("--truncation goes with --directions: an experiment has its own")
+
+
 def add_device_arguments(parser):
     group = parser.add_argument_group("device")
     group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device if there is one (default)")

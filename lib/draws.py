@@ -43,10 +43,3 @@ def draw(iteration, batch_size, num_paths, z_dim, shift_range, seed):
     magnitudes = low + (high - low) * torch.rand(batch_size, generator=generator)
     signs = 2 * torch.randint(2, (batch_size,), generator=generator) - 1
     return z, paths_of(iteration, batch_size, num_paths, seed), signs * magnitudes
-
-
-def truncated(z, limit):
-    """Standard normal numbers, of any shape -> the same quantiles of the normal distribution cut off at +-`limit`."""
-    low = torch.special.ndtr(torch.tensor(-limit, dtype=torch.float64))
-    quantiles = low + torch.special.ndtr(z.double()) * (1 - 2 * low)
-    return torch.special.ndtri(quantiles).clamp(-limit, limit).to(z.dtype)

@@ -17,6 +17,7 @@ from lib.experiment import labels_file
 from lib.files import check_generator, read_json
 from lib.latent_space import latent_space
 from lib.methods import METHODS, find_method
+from lib.methods.direction_files import paths_of, read_directions, space_of
 from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
 from models.errors import UserError
@@ -49,7 +50,8 @@ class Trained:
     def step(self, shift_steps):
         """The length of a step of a walk, if it is not said: with `shift_steps` of them it goes as far as the method
         has it."""
-        length = find_method(self.settings.method).walk_length(self.settings)
+        method = self.settings.method
+        length = find_method(method).walk_length(self.settings) if method in METHODS else None
         return WalkSettings.eps if length is None else float(f"{length / shift_steps:.2g}")
 
 
@@ -66,18 +68,21 @@ def find_experiment(name):
     return ended[max(ended)]
 
 
-def open_experiment(directory, gan=None, device="cpu"):
+def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
     """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
     left: a directory or a file. gan: the generator, if none is named there, or its file, if that has moved, or its
-    python:FILE:FUNCTION, which is run only if it is given here.
+    python:FILE:FUNCTION, which is run only if it is given here. stylegan_space: of a published file that names none.
 
-    Raises UserError if it is not an experiment, if it has no trained weights yet, or if its generator has changed.
+    Raises UserError if it is not an experiment, if it has no trained weights yet, if its generator has changed, or if
+    its paths are in another space.
     """
     directory = find_experiment(directory)
     published = find_published(directory)
     if published:
-        return _open_published(directory, published, gan, device)
+        return _open_published(directory, published, gan, device, stylegan_space)
     settings = read_settings(directory)
+    if stylegan_space not in (None, settings.stylegan_space):
+        raise UserError(f"the paths of {directory} are in {settings.stylegan_space}: leave out --stylegan-space")
     method = find_method(settings.method)
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
@@ -92,9 +97,33 @@ def open_experiment(directory, gan=None, device="cpu"):
     return Trained(directory, generator, space, paths, labels, settings, weights)
 
 
-def _open_published(path, published, gan, device):
+def open_directions(file, gan=None, device="cpu", stylegan_space=None, truncation=None):
+    """Open a file of directions, as `lib.methods.direction_files` reads it. stylegan_space, truncation: where the file
+    does not say them. What is made of it lies beside it, in <file's stem>-<gan>-<space>-<truncation>, as one file may
+    fit several of each.
+
+    Raises UserError if it holds no directions, or none that fit the generator.
+    """
+    found = read_directions(file)
+    if gan is None:
+        raise UserError(f"{file} does not name a file of its generator: say where it is with --gan")
+    sha256_now = sha256(generator_file(gan))
+    if found.gan_sha256 not in (None, sha256_now):
+        raise UserError(f"{file} has directions of another generator than {gan} (its SHA-256 begins with "
+                        f"{found.gan_sha256[:12]}, this one's with {sha256_now[:12]}): give its own with --gan")
+    generator = load_generator(gan, device)
+    space = space_of(found, file, generator, stylegan_space, truncation)
+    settings = TrainingSettings(method="directions", gan=str(gan), gan_sha256=sha256_now, stylegan_space=space.name,
+                                stylegan_layer=space.layer, truncation=space.truncation)  # fmt: skip
+    paths = paths_of(found).to(space.device)
+    file = Path(file)
+    directory = file.with_name(f"{file.stem}-{generator_name(gan)}-{space.name}-{space.truncation}")
+    return Trained(directory, generator, space, paths, found.labels, settings, file)
+
+
+def _open_published(path, published, gan, device, stylegan_space):
     """Open a `lib.methods.published.Published` run at `path`. What is made of a file's paths lies in a directory of the
-    file's name, without its suffix."""
+    file's name, without its suffix; where the user names another space than the default one, that follows."""
     if gan is None:
         raise UserError(f"{path} does not name a file of its generator: say where it is with --gan")
     generator = load_generator(gan, device)
@@ -103,9 +132,12 @@ def _open_published(path, published, gan, device):
         stated = " of ".join(f"{one}" for one in (published.family, published.resolution) if one is not None)
         raise UserError(f"{path} was trained on a {stated}, and {gan} is a {family} of {resolution} px: give its own "
                         "with --gan")
-    name = next((name for name in published.spaces if name in generator.family.spaces), None)
+    if stylegan_space not in (None, *published.spaces):
+        raise UserError(f"{path} has paths in {' or '.join(published.spaces)}: leave out --stylegan-space")
+    possible = published.spaces if stylegan_space is None else (stylegan_space,)
+    name = next((name for name in possible if name in generator.family.spaces), None)
     if name is None:
-        raise UserError(f"{path} has paths in {published.spaces[0]}, which a {family} lacks: give its own with --gan")
+        raise UserError(f"{path} has paths in {possible[0]}, which a {family} lacks: give its own with --gan")
     method, generator_is = find_method(published.method), {"gan": str(gan), "gan_sha256": sha256(generator_file(gan))}
     values = published.values | {"method": published.method, "stylegan_space": name} | generator_is
     settings = method.Settings.read(values, published.source, needed=SPACE)
@@ -113,6 +145,8 @@ def _open_published(path, published, gan, device):
     space = method.space_of(settings, space)
     paths = method.load_paths(published.state, space, published.source)
     directory = path if path.is_dir() else path.with_suffix("")
+    if name != next(one for one in published.spaces if one in generator.family.spaces):
+        directory = directory / name if path.is_dir() else path.with_name(f"{path.stem}-{name}")
     return Trained(directory, generator, space, paths, published.labels, settings, published.source)
 
 
@@ -124,7 +158,7 @@ def read_settings(directory):
     file = Path(directory) / "args.json"
     if Path(directory).is_file():
         raise UserError(f"{directory} is not a checkpoint that a method here can read: --exp is an experiment's "
-                        "directory")
+                        "directory, and a file of directions goes with --directions")
     if not Path(directory).is_dir():
         raise UserError(f"{directory} is not a directory: give that of an experiment, such as those in {COMPLETE}")
     content = read_object(file)

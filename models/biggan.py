@@ -19,20 +19,9 @@ from torch import nn
 from models.class_names import imagenet_names
 from models.frozen import layers as frozen_layers
 from models.registry import FAMILIES
+from models.truncated_normal import truncated
 
 LARGEST_Z = 2.0  # in either direction, before z is scaled by the truncation
-
-
-def truncated_normal(quantiles, truncation=1.0):
-    """`truncation` times a standard normal distribution cut off at +-2, at its `quantiles` in [0, 1], of any shape."""
-    low, high = torch.special.ndtr(torch.tensor([-LARGEST_Z, LARGEST_Z], dtype=torch.float64)).tolist()
-    values = torch.special.ndtri(low + quantiles.double() * (high - low))
-    return (truncation * values.clamp(-LARGEST_Z, LARGEST_Z)).float()
-
-
-def truncated(z, truncation):
-    """Standard normal numbers -> the same quantiles of `truncated_normal`."""
-    return truncated_normal(torch.special.ndtr(z.double()), truncation)
 
 
 class Conv(nn.Module):
@@ -294,7 +283,7 @@ class BigGANDeep(ClassConditional):
     @staticmethod
     def truncate(z, truncation):
         """Standard normal z -> the z of codes, as the network was trained with; a truncation of 1 cuts z off at +-2."""
-        return truncated(z, truncation)
+        return truncated(z, LARGEST_Z, truncation)
 
     def features(self, codes, last=None, truncation=1.0):
         """The activations after `generator.layers.<last>`, counting the attention; -1: after the linear layer, None:
@@ -403,7 +392,7 @@ class BigGAN(ClassConditional):
     @staticmethod
     def truncate(z, truncation):
         """Standard normal z -> the z of codes; a truncation of 1 leaves z as it is, as the network was trained with."""
-        return z if truncation == 1 else truncated(z, truncation)
+        return z if truncation == 1 else truncated(z, LARGEST_Z, truncation)
 
     def features(self, codes, last=None, truncation=1.0):
         """The activations after block `last` and its attention; -1: after the linear layer, None: after all blocks.

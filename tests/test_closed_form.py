@@ -63,6 +63,10 @@ def test_text_leaves_the_paths_of_contraclip_without_iterations(workplace, data,
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[1])
     assert open_experiment(ours).labels == open_experiment(other).labels
     assert walk(ours, workplace, 32).shape == (3, 3, 10, 32)
+    save_tensors(torch.zeros(1, 32), workplace / "pool" / "other" / "latent_code_z.pt")
+    options = Options(pool="pool", judge="portraits", shift_steps=2, samples=100)
+    _, summary = evaluate(ours, options, torch.device("cpu"))
+    assert [path["label"] for path in summary["paths"]] == [list(label) for label in open_experiment(ours).labels]
 
 
 # --- SeFa
@@ -248,6 +252,31 @@ def test_what_was_found_is_evaluated(method, more, workplace, data):
 
 
 # --- what cannot be
+
+OWN = """
+import torch
+class Own(torch.nn.Module):
+    z_dim, resolution = 32, 8
+    def forward(self, z):
+        return z[:, :3, None, None].tanh().expand(-1, 3, 8, 8)
+def build():
+    return Own()
+"""
+
+
+def test_sefa_needs_a_generator_whose_layers_it_knows(workplace):
+    (workplace / "own.py").write_text(OWN)
+    with pytest.raises(UserError, match="a module of your own does not say which they are"):
+        train.main(arguments("python:own.py:build", "sefa", space="Z"))
+    assert not (workplace / "experiments").exists()
+
+
+def test_weights_of_another_method_are_refused_by_the_file(workplace, data):
+    train.main(arguments(data / "stylegan2_tiny.pth", "sefa", "--num-directions=2"))
+    file = trained(workplace) / "models" / "paths.pt"
+    save_tensors({"SUPPORT_SETS": torch.ones(2, 64), "LOGGAMMA": torch.ones(2, 1)}, file)
+    with pytest.raises(UserError, match=r"paths\.pt"):
+        walk(trained(workplace), workplace, 32)
 
 
 @pytest.mark.parametrize("gan, space, method, more, message", [

@@ -113,7 +113,7 @@ NUMBERS = {
 REQUIRED = {
     "train.py": ["--gan=g", "--corpus=c"],
     "sample_gan.py": ["--gan=g"],
-    "traverse_latent_space.py": ["--exp=e", "--pool=p"],
+    "traverse_latent_space.py": ["--exp=e"],
 }
 MAY_BE_ZERO = {"--stylegan-layer", "--seed", "--max-iter"}
 OUT_OF_RANGE = [

@@ -13,6 +13,8 @@ from torch import nn
 
 import train
 import traverse_latent_space
+from lib.evaluation.experiments import Options, evaluate
+from lib.files import save_tensors
 from lib.latent_space import WSpace, feed_layers, latent_space
 from lib.methods.contrast import Projector, log_ratios, rows
 from lib.methods.latentclr import LatentCLR, LatentCLRSettings, driven_by, layer_named
@@ -507,6 +509,22 @@ def test_published_checkpoint_is_walked(kind, workplace, data):
     found = open_experiment(checkpoint, data / "stylegan2_tiny.pth")
     assert found.space.name == "W" and found.settings.direction_model == kind and found.settings.num_directions == 4
     assert open_experiment(checkpoint, data / "pggan_tiny.pth").space.name == "Z"
+    in_z = open_experiment(checkpoint, data / "stylegan2_tiny.pth", stylegan_space="Z")
+    assert in_z.space.name == "Z" and in_z.directory != found.directory  # walks of both do not meet
+    with pytest.raises(UserError, match=r"has paths in W or Z: leave out --stylegan-space"):
+        walk(checkpoint, gan, "--stylegan-space=S")
+    with pytest.raises(UserError, match="has paths in W, which a ProgGAN lacks"):
+        open_experiment(checkpoint, data / "pggan_tiny.pth", stylegan_space="W")
+
+
+def test_published_checkpoint_is_evaluated(workplace, data):
+    content = load_tensors(data / "latentclr" / "checkpoint_global.pt")
+    content["model"]["params"] = nn.functional.pad(content["model"]["params"], [0, 25], value=0.1)
+    torch.save(content, workplace / "best_model.pt")
+    save_tensors(torch.zeros(1, 32), workplace / "pool" / "other" / "latent_code_z.pt")
+    options = Options(pool="pool", gan=str(data / "stylegan2_tiny.pth"), judge="portraits", shift_steps=2, samples=100)
+    directory, summary = evaluate(workplace / "best_model.pt", options, torch.device("cpu"))
+    assert (directory / "summary.json").is_file() and len(summary["paths"]) == 4
 
 
 @pytest.mark.parametrize("kind, change, message", [

@@ -13,7 +13,6 @@ import torch
 
 import train
 import traverse_latent_space
-from lib.draws import truncated
 from lib.latent_space import Space, latent_space
 from lib.methods.reconstructors import RECONSTRUCTORS, LeNet
 from lib.methods.warpedganspace import WarpedGANSpace, WarpedGANSpaceSettings
@@ -22,6 +21,7 @@ from lib.trained import open_experiment
 from lib.training.step import step
 from lib.walking.traversal import trace
 from models.errors import UserError
+from models.truncated_normal import truncated
 from models.untrusted.tensor_files import load_tensors
 
 

@@ -15,10 +15,9 @@ from lib.files import write_text
 from lib.judges import default_judge, load_judge
 from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
-from lib.methods import find_method
 from lib.pages.folder import refresh_pages
 from lib.pages.measured import read_summary
-from lib.trained import find_weights, open_experiment
+from lib.trained import open_directions, open_experiment
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_name
@@ -29,7 +28,10 @@ class Options:
     """How an experiment is evaluated. What is None follows from the experiment, or from the walk that is there."""
 
     pool: str
+    directions: str | None = None
     gan: str | None = None
+    stylegan_space: str | None = None
+    truncation: float | None = None
     w_space: bool = False
     shift_steps: int | None = None
     eps: float | None = None
@@ -49,22 +51,25 @@ class Options:
 
 
 def evaluate(directory, options, device):
-    """Evaluate an experiment, together with the other processes.
+    """Evaluate an experiment, or the file of directions that the options name, together with the other processes.
 
     Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
     the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
     """
-    experiment = open_experiment(directory, options.gan, device)
+    if options.directions is None:
+        experiment = open_experiment(directory, options.gan, device, options.stylegan_space)
+    else:
+        experiment = open_directions(options.directions, options.gan, device, options.stylegan_space,
+                                     options.truncation)  # fmt: skip
     space, settings = experiment.space, experiment.settings
     if options.w_space and space.name == "Z":
-        raise UserError(f"{directory} walks the space Z: --w-space goes with paths in W, W+ or S")
+        raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")
     pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
     walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, w_space=options.w_space,
                      eps=options.eps, shift_steps=options.shift_steps, shift_leap=options.shift_leap)
-    weights = find_weights(experiment.directory, find_method(settings.method).weights_file(settings))
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
-    origin = {"gan_sha256": generator, "weights": sha256(weights)}
+    origin = {"gan_sha256": generator, "weights": sha256(experiment.weights)}
     subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
                       pools.code_directories(pool), walk, origin)
     name, judge = _judge(options, experiment, device)

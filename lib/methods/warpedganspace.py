@@ -151,7 +151,8 @@ class WarpedGANSpace(Method):
 
     def draw(self, iteration):
         """z (B, z_dim), path indices (B,), signed magnitudes (B,), of which half are positive."""
-        from lib.draws import draw, truncated
+        from lib.draws import draw
+        from models.truncated_normal import truncated
 
         settings, z_dim = self.settings, self.space.generator.z_dim
         shift_range = settings.min_shift_magnitude, settings.max_shift_magnitude

@@ -27,6 +27,9 @@ class Edits(Paths):
     def num_paths(self):
         return len(self.EDITS)
 
+    def straight(self):
+        return self.EDITS.detach()
+
     def forward(self, x, indices):
         """Positions x (B, d), path indices (B,) -> offsets (B, d)."""
         return self.EDITS[indices.to(x.device)]

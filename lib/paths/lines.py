@@ -36,6 +36,9 @@ class Lines(Paths):
     def num_paths(self):
         return len(self.DIRECTIONS)
 
+    def straight(self):
+        return F.normalize(self.DIRECTIONS.detach(), dim=1)
+
     def forward(self, x, indices):
         """Positions x (B, d), path indices (B,) -> unit directions (B, d)."""
         return F.normalize(self.DIRECTIONS, dim=1)[indices.to(x.device)]

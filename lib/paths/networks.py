@@ -55,6 +55,9 @@ class GlobalDirections(Directions):
     def vector(self, k, x):
         return self.params[k].expand(len(x), -1)
 
+    def straight(self):
+        return unit(self.params.detach())
+
 
 class NetworkDirections(Directions):
     """A network for each path. Depth 1 is an affine map. In training, batch norm takes the statistics of the positions

@@ -12,3 +12,7 @@ class Paths(nn.Module):
     """
 
     from_start = False
+
+    def straight(self):
+        """The offsets (K, d) of a shift of 1, where they are the same at every position; None where they are not."""
+        return None

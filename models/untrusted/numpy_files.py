@@ -1,11 +1,19 @@
-"""Files of numpy that are not to be trusted: only an array of numbers is read from them."""
+"""Files of numpy that are not to be trusted: only arrays of numbers, and of text, are read from them."""
 
+import lzma
+import math
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from models.errors import UserError
+
+MOST_BYTES = 256 << 20  # of an array in an archive, which may be packed into very few
+ERRORS = (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError, KeyError,
+          zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 
 
 def load_array(path):
@@ -22,6 +30,52 @@ def load_array(path):
         if array.dtype.kind not in "fiu":
             raise ValueError(f"its numbers are of the type {array.dtype}")
         return torch.from_numpy(array.astype(np.float32))
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"{path} cannot be read as an array of numpy's ({reason}): download or copy it again") from None
+    except ERRORS as error:
+        raise _unreadable(path, error) from None
+
+
+def array_names(path):
+    """The names of the arrays in a .npz file. Raises UserError where it is missing or damaged."""
+    if not Path(path).is_file():
+        raise UserError(f"{path} is missing")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist()]
+    except ERRORS as error:
+        raise _unreadable(path, error) from None
+
+
+def load_named_array(path, name):
+    """One array of a .npz file: a float32 tensor, or nested lists of strings where it is of text.
+
+    Raises UserError as `load_array`, and where it has more than 256 MiB.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            info = archive.getinfo(f"{name}.npy")
+            with archive.open(info) as file:
+                array = _read(file, info.file_size)
+    except ERRORS as error:
+        raise _unreadable(path, error) from None
+    return array.tolist() if array.dtype.kind == "U" else torch.from_numpy(array.astype(np.float32))
+
+
+def _read(file, length):
+    """The array in an open member of an archive, which claims to have `length` bytes. Raises one of `ERRORS`."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"its header has version {version}")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read_header(file)
+    if dtype.hasobject or dtype.kind not in "fiuU":
+        raise ValueError(f"its numbers are of the type {dtype}")
+    count = math.prod(shape)
+    if any(side < 0 for side in shape) or count * dtype.itemsize > min(MOST_BYTES, length):
+        raise ValueError(f"it claims {count} numbers")
+    array = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
+    return array.reshape(shape, order="F" if by_columns else "C")
+
+
+def _unreadable(path, error):
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+    return UserError(f"{path} cannot be read as an array of numpy's ({reason}): download or copy it again")
