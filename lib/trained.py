@@ -19,6 +19,7 @@ from lib.latent_space import latent_space
 from lib.methods import METHODS, find_method
 from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
+from models import directories
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
@@ -78,6 +79,7 @@ def open_experiment(directory, gan=None, device="cpu"):
     if published:
         return _open_published(directory, published, gan, device)
     settings = read_settings(directory)
+    _hold(directory)
     method = find_method(settings.method)
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
@@ -113,7 +115,17 @@ def _open_published(path, published, gan, device):
     space = method.space_of(settings, space)
     paths = method.load_paths(published.state, space, published.source)
     directory = path if path.is_dir() else path.with_suffix("")
+    _hold(directory)
     return Trained(directory, generator, space, paths, published.labels, settings, published.source)
+
+
+def _hold(directory):
+    """What is made of an experiment lands within its directory: no link is followed there. Raises UserError if the
+    directory is a link itself."""
+    if directory.is_symlink():
+        raise directories.linked(directory)
+    if directory.is_dir():
+        directories.hold(directory)
 
 
 def read_settings(directory):
