@@ -1,5 +1,10 @@
 """Download generators, detectors and released experiments, and verify them."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 import argparse
 import sys
 

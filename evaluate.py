@@ -1,5 +1,10 @@
 """Measure what an experiment's paths change: whether each does what its sentences say, and what else it does."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 from lib import distributed
 from lib.arguments import number, positive_float, positive_int
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run

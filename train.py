@@ -1,5 +1,10 @@
 """Learn one path in a GAN's latent space for each pair of contrasting sentences (ContraCLIP)."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 import argparse
 import sys
 from contextlib import nullcontext

@@ -1,5 +1,10 @@
 """Walk the paths of an experiment from every code of a pool, and show them as pictures and a page."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 from lib import distributed
 from lib.arguments import number, pixels, positive_float, positive_int
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run

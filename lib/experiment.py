@@ -108,6 +108,8 @@ class Experiment:
             return
         file = self.models / labels_file(self.labels)
         before = read_json(file) if file.is_file() else self.labels
+        if not isinstance(before, list):
+            raise UserError(f"{file} is not a list of the paths' labels: it was damaged or edited")
         if before != self.labels:
             new = next((label for label in self.labels if label not in before), self.labels[0])
             shown = repr(new) if isinstance(new, str) else f"{new[0]!r} to {new[1]!r}"

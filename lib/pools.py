@@ -152,10 +152,13 @@ def write_codes(directory, batch, image_name, synthesise, save_image):
             continue
         partial = directory / f".{target.name}.partial"
         directories.remove(partial)
-        for name, code in codes.items():
-            save_tensors(code, partial / name)
-        save_image(frame, partial / image_name)
-        directories.rename(partial, target)
+        try:
+            for name, code in codes.items():
+                save_tensors(code, partial / name)
+            save_image(frame, partial / image_name)
+            directories.rename(partial, target)
+        finally:
+            directories.remove(partial)
 
 
 def find_pool(name_or_directory, gan, gan_sha256):

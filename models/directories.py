@@ -36,6 +36,11 @@ def release(directory):
     _held.pop(_absolute(directory), None)
 
 
+def any_held():
+    """Whether work in some directory has begun."""
+    return bool(_held)
+
+
 def all_held():
     """What `hold_again` needs in another process."""
     return dict(_held)
