@@ -67,7 +67,7 @@ def parser():
     g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
     g.add_argument("--batch-size", type=positive_int, metavar="B",
                    help="latent codes per iteration (default: of the method and loss)")
-    g.add_argument("--max-iter", type=number(int, Range(low=0)), metavar="I",
+    g.add_argument("--max-iter", type=number(int, Range(low=0, high=10**9)), metavar="I",
                    help="iterations (default: of the method and loss); 0 leaves paths as training begins with them")
     g.add_argument("--seed", type=seed, default=0, help="the seed of everything random")
 

@@ -182,7 +182,7 @@ class TrainingSettings(GeneratorSettings):
     synthesis_resolution: int | None = setting(None, COUNT)
     lr: float = setting(1e-3, POSITIVE)
     batch_size: int | None = setting(32, COUNT)  # None until the method has chosen one
-    max_iter: int = setting(10_000, Range(low=0))
+    max_iter: int = setting(10_000, Range(low=0, high=10**9))
     seed: int = setting(0, SEED)
     exp_id: str = setting("", named=True)
     log_freq: int = setting(10, COUNT)
@@ -226,7 +226,7 @@ class WalkSettings(Settings):
     gif_height: int = setting(256, PIXELS, of=GIF)
     gif_fps: int = setting(30, Range(1, 50), of=GIF)
     strip: bool = setting(False, of=STRIP)
-    strip_number: int = setting(9, COUNT, of=STRIP)
+    strip_number: int = setting(9, STEPS, of=STRIP)
     strip_height: int = setting(256, PIXELS, of=STRIP)
 
     @property
