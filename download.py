@@ -1,12 +1,18 @@
 """Download generators, detectors and released experiments, and verify them."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 import argparse
 import sys
 
-from lib.arguments import number, positive_float
+from lib.arguments import number
 from lib.command_line import Formatter, run
 from lib.settings import Range
 
+SECONDS = Range(low=0, high=10**6, open_low=True)
 EXAMPLE = """
 examples:
   python download.py                                  generators and detectors, about 2.5 GiB
@@ -31,9 +37,9 @@ def parser():
     p.add_argument("--force", action="store_true", help="download what is here already too, and replace it")
     p.add_argument("--to", metavar="DIR",
                    help="place everything below DIR (default: the repository; for experiments, the working directory)")
-    p.add_argument("--timeout", type=positive_float, default=30.0, metavar="SECONDS",
+    p.add_argument("--timeout", type=number(float, SECONDS), default=30.0, metavar="SECONDS",
                    help="how long a server may be silent")
-    p.add_argument("--pause", type=number(float, Range(low=0)), default=2.0, metavar="SECONDS",
+    p.add_argument("--pause", type=number(float, Range(low=0, high=SECONDS.high)), default=2.0, metavar="SECONDS",
                    help="pause before the second try; the third one comes after three times that")
     p.add_argument("--assets", metavar="FILE",
                    help="a list of what can be downloaded (default: lib/downloading/assets.json)")

@@ -1,7 +1,12 @@
 """Measure what an experiment's paths change: whether each does what its sentences say, and what else it does."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 from lib import distributed
-from lib.arguments import number, positive_float, positive_int
+from lib.arguments import number, positive_float, positive_int, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -36,14 +41,14 @@ def parser():
     g.add_argument("--out", metavar="DIR", help="where a comparison is written (default: experiments/comparison)")
 
     g = p.add_argument_group("paths: those of the walk that is there, or walked now")
-    g.add_argument("--shift-steps", type=positive_int, metavar="S",
+    g.add_argument("--shift-steps", type=steps, metavar="S",
                    help="steps in either direction (default: of the walk that is there, or 16)")
     g.add_argument("--eps", type=positive_float,
                    help="length of a step, in units of the latent space (default: of the walk that is there, or as in "
                         "traverse_latent_space.py)")
     g.add_argument("--shift-leap", type=positive_int, metavar="L",
                    help="take every L-th step (default: of the walk that is there, or 1)")
-    g.add_argument("--steps", type=positive_int, default=5, metavar="N",
+    g.add_argument("--steps", type=steps, default=5, metavar="N",
                    help="of these steps, at most so many are read in either direction, besides the reach")
 
     g = p.add_argument_group("judge")
@@ -56,7 +61,7 @@ def parser():
     g.add_argument("--own", nargs="+", metavar="PATH:NUMBER",
                    help="the number that a path should raise, or with a minus lower, as 0:smile 3:-age (default: the "
                         "one that its sentences speak of, if the judge knows, or else the one that moves most)")
-    g.add_argument("--samples", type=number(int, Range(low=100)), default=2000, metavar="N",
+    g.add_argument("--samples", type=number(int, Range(low=100, high=10**7)), default=2000, metavar="N",
                    help="of the generator, which give the numbers' ranges and what frames are compared with; kept")
     p.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     add_device_arguments(p)

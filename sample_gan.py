@@ -1,5 +1,10 @@
 """Make a pool of latent codes and their images, for traverse_latent_space.py."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 from pathlib import Path
 
 from lib import distributed

@@ -1,6 +1,11 @@
 """Find paths in a frozen GAN's latent space: one for each pair of contrasting sentences (ContraCLIP), or by another
 of the field's methods, from sentences, from a judge's numbers, or from the GAN alone."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 import argparse
 import sys
 from contextlib import nullcontext
@@ -68,7 +73,7 @@ def parser():
     g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
     g.add_argument("--batch-size", type=positive_int, metavar="B",
                    help="latent codes per iteration (default: of the method and loss)")
-    g.add_argument("--max-iter", type=number(int, Range(low=0)), metavar="I",
+    g.add_argument("--max-iter", type=number(int, Range(low=0, high=10**9)), metavar="I",
                    help="iterations (default: of the method and loss); 0 leaves paths as training begins with them")
     g.add_argument("--seed", type=seed, default=0, help="the seed of everything random")
 

@@ -1,7 +1,12 @@
 """Walk the paths of an experiment from every code of a pool, and show them as pictures and a page."""
 
+if __name__ == "__main__":  # before the other imports, since a signal may come during them
+    from lib.startup import begin
+
+    begin()
+
 from lib import distributed
-from lib.arguments import number, pixels, positive_float, positive_int
+from lib.arguments import number, pixels, positive_float, positive_int, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -37,7 +42,7 @@ def parser():
                    help="use the pool's W+ codes as they are, such as those of inverted photographs")
 
     g = p.add_argument_group("paths")
-    g.add_argument("--shift-steps", type=positive_int, default=16, metavar="S", help="steps in either direction")
+    g.add_argument("--shift-steps", type=steps, default=16, metavar="S", help="steps in either direction")
     g.add_argument("--eps", type=positive_float,
                    help="length of a step, in units of the latent space (default: from the shifts that paired "
                         "training measured; 0.2 without those)")
@@ -48,7 +53,7 @@ def parser():
 
     g = p.add_argument_group("pictures")
     g.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
-    g.add_argument("--workers", type=number(int, Range(low=0)), metavar="N",
+    g.add_argument("--workers", type=number(int, Range(low=0, high=1024)), metavar="N",
                    help="processes that write the pictures (default: one per core); 0: no extra processes")
     g.add_argument("--img-size", type=pixels, metavar="PX", help="size of the images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, Range(1, 95)), default=95, metavar="Q",
@@ -58,7 +63,7 @@ def parser():
     g.add_argument("--gif-fps", type=number(int, Range(1, 50)), default=30, metavar="FPS",
                    help="frames per second, up to 50")
     g.add_argument("--strip", action="store_true", help="make a strip of each path, images side by side")
-    g.add_argument("--strip-number", type=positive_int, default=9, metavar="N", help="images per strip")
+    g.add_argument("--strip-number", type=steps, default=9, metavar="N", help="images per strip")
     g.add_argument("--strip-height", type=pixels, default=256, metavar="PX", help="height of strips")
     add_device_arguments(p)
     return p

@@ -2,7 +2,9 @@
 
 import argparse
 
-from lib.settings import COUNT, PIXELS, POSITIVE, SEED, Range
+from lib.settings import COUNT, PIXELS, POSITIVE, SEED, STEPS, Range
+
+LARGEST = {int: 2**31 - 1, float: 1e38}  # what tensors can hold; a `Range` may be narrower
 
 
 def number(kind, within=None):
@@ -15,14 +17,16 @@ def number(kind, within=None):
         except ValueError:
             article = "a whole" if kind is int else "a"
             raise argparse.ArgumentTypeError(f"{text!r} is not {article} number") from None
-        if value not in within:
-            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {within}")
+        if value not in within or abs(value) > LARGEST[kind]:
+            limits = str(within) if within.high is not None else f"{within} and at most {LARGEST[kind]}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {limits}")
         return value
 
     return parse
 
 
 positive_int = number(int, COUNT)
+steps = number(int, STEPS)
 pixels = number(int, PIXELS)
 positive_float = number(float, POSITIVE)
 seed = number(int, SEED)

@@ -5,13 +5,16 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 
-from lib import distributed
-from models.errors import UserError
+from lib import distributed, startup
+from models import directories
+from models.errors import UserError, one_line
 
 ROOT = Path(__file__).resolve().parent.parent
+NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
 GLUED = re.compile(r"^(--[\w-]+=[^\s=]*?)(--[a-z][\w-]*=\S*)$")
 
 
@@ -35,7 +38,7 @@ class Parser(argparse.ArgumentParser):
         return found
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, one_line(f"{self.prog}: error: {message}") + "\n")
 
     def _unknown(self, argument):
         flag = argument.partition("=")[0]
@@ -108,50 +111,56 @@ def choose_device(cuda, ops="auto"):
     return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
 
 
-class _Terminated(BaseException):
-    """Raised on SIGTERM, which kill and batch systems send, so that everything is closed as on Ctrl-C."""
-
-
-def _terminate(*_):
-    raise _Terminated
-
-
 def run(main):
     """Run a command's main(arguments) and exit: with code 0; with 2 and one line for an error that the user can fix;
     with 130 on Ctrl-C; with 143 on SIGTERM.
 
     If several processes fail together, only one of them prints the error.
     """
-    program = os.path.basename(sys.argv[0])
-    if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
-        signal.signal(signal.SIGTERM, _terminate)
+    startup.begin()
     try:
+        startup.catch_signals(directories.any_held)
         main(unglue(sys.argv[1:]))
-    except UserError as error:
-        sys.exit(_fail(program, error, 2))
-    except distributed.Lost as error:
-        sys.exit(_fail(program, error, 1))
-    except _Terminated:
-        sys.exit(_fail(program, "terminated", 143))
-    except KeyboardInterrupt:
-        sys.exit(_fail(program, "interrupted", 130))
-    except ModuleNotFoundError as error:
-        if not error.name or (ROOT / error.name.partition(".")[0]).exists():
-            raise
-        sys.exit(_fail(program, f"the package {error.name} is not installed here: see Install in README.md", 2))
-    except BrokenPipeError:  # the reader of our output, such as `head`, has ended
+        sys.stdout.flush()
+    except BaseException as error:
+        startup.end_at_signals()
+        message, code = _told(error)
+        if message:
+            _fail(message, code)
+        sys.exit(code)
+    startup.end_at_signals()
+
+
+def _told(error):
+    """(what is said of an exception that ends a command, or None; the exit code). Raises it again if it is a bug."""
+    if startup.raised and not isinstance(error, SystemExit):  # also where a library made another exception of it
+        return startup.CODES[startup.raised]
+    if isinstance(error, KeyboardInterrupt):
+        return startup.CODES[signal.SIGINT]
+    if isinstance(error, UserError):
+        return error, 2
+    if isinstance(error, distributed.Lost):
+        return error, 1
+    if isinstance(error, ModuleNotFoundError) and error.name and not (ROOT / error.name.partition(".")[0]).exists():
+        return f"the package {error.name} is not installed here: see Install in README.md", 2
+    if isinstance(error, BrokenPipeError):  # the reader of our output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is None and error.errno is None:
-            raise
-        sys.exit(_fail(program, f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 2))
+        return None, 1
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror, 2
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and NO_MEMORY.search(str(error))):
+        return "there is not enough memory: lower what is asked for, such as --batch-size or the number of codes", 2
+    raise error
 
 
-def _fail(program, message, code):
-    if distributed.may_tell():
-        print(f"{program}: {'error: ' if code == 2 else ''}{message}", file=sys.stderr)
-    return code
+def _fail(message, code):
+    if not distributed.may_tell():
+        return
+    line = one_line(f"{os.path.basename(sys.argv[0])}: {'error: ' if code == 2 else ''}{message}")
+    for stream in (sys.stderr, sys.stdout)[not startup.has_stderr :]:  # one may be on a disk that is full
+        with suppress(OSError, ValueError):
+            print(line, file=stream, flush=True)
+            return
 
 
 class StopRequest:

@@ -14,7 +14,6 @@ The files of the paths are named after `weights` of their method; those above ar
 
 import fcntl
 import shlex
-import shutil
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from pathlib import Path
 from lib.config import COMPLETE, WIP
 from lib.files import check_generator, read_json, save_tensors, write_json, write_text
 from lib.settings import read_object
+from models import directories
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -108,6 +108,8 @@ class Experiment:
             return
         file = self.models / labels_file(self.labels)
         before = read_json(file) if file.is_file() else self.labels
+        if not isinstance(before, list):
+            raise UserError(f"{file} is not a list of the paths' labels: it was damaged or edited")
         if before != self.labels:
             new = next((label for label in self.labels if label not in before), self.labels[0])
             shown = repr(new) if isinstance(new, str) else f"{new[0]!r} to {new[1]!r}"
@@ -133,36 +135,53 @@ class Experiment:
     def claimed(self):
         """Create the directory if it does not exist, and keep all other processes out of it.
 
-        Raises UserError if another process is in it. At the end, a directory without a checkpoint is removed.
+        Raises UserError if another process is in it, and if there is a symbolic link in the place of a directory. At
+        the end, a directory without a checkpoint is removed.
         """
         directory = WIP / self.name
+        models = directory / "models"
+        directories.hold(WIP, make=True)
         if self.prolonged_from is not None:
             self._reopen()
-        directory.mkdir(parents=True, exist_ok=True)
-        with open(directory / ".lock", "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"another process is training {directory}: wait for it, or set --exp-id") from None
-            try:
+        directories.hold(directory, make=True)
+        try:
+            with self._locked():
                 if self.complete:
                     raise UserError(f"{COMPLETE / self.name} was completed by another process just now")
-                for stale in directory.rglob(".*.partial"):  # left behind by a process that was killed
-                    stale.unlink()
+                directories.remove_partial(directory)  # left behind by a process that was killed
                 if self.prolonged_from is not None:
                     self._write_settings()
                 elif not self.checkpoint.exists():
-                    shutil.rmtree(self.models, ignore_errors=True)  # of a run that was killed before it got anywhere
-                yield
-            finally:
-                if directory.exists() and not self.checkpoint.exists():
-                    shutil.rmtree(directory)
+                    directories.remove(models)  # of a run that was killed before it got anywhere
+                directories.hold(models, make=True)
+                try:
+                    yield
+                finally:
+                    if directories.is_still_there(directory) and not self.checkpoint.exists():
+                        directories.remove(directory)
+        finally:
+            for held in (models, directory, WIP):
+                directories.release(held)
+
+    @contextmanager
+    def _locked(self):
+        """Hold the lock of the directory. Raises UserError if another process does."""
+        directory = WIP / self.name
+        with open(directory / ".lock", "a", opener=directories.opener) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another process is training {directory}: wait for it, or set --exp-id") from None
+            yield
 
     def _reopen(self):
         """Move a finished run back to experiments/wip. If another process does so too, the lock there decides."""
-        WIP.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):
-            (COMPLETE / self.name).rename(WIP / self.name)
+        directories.hold(COMPLETE)
+        try:
+            with suppress(FileNotFoundError), directories.opened(COMPLETE / self.name):
+                directories.rename(COMPLETE / self.name, WIP / self.name)
+        finally:
+            directories.release(COMPLETE)
 
     def begin(self, state):
         """Write what stays the same throughout the run. state: the state dict of the paths before training."""
@@ -179,9 +198,9 @@ class Experiment:
         one step."""
         for name, content in (others | {self.weights: state}).items():
             save_tensors(content, self.models / name)
-        COMPLETE.mkdir(parents=True, exist_ok=True)
-        (WIP / self.name / ".lock").unlink(missing_ok=True)
-        (WIP / self.name).rename(COMPLETE / self.name)
+        directories.make(COMPLETE)
+        directories.remove(WIP / self.name / ".lock")
+        directories.rename(WIP / self.name, COMPLETE / self.name)
 
 
 def labels_file(labels):

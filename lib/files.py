@@ -1,5 +1,6 @@
 """Files that are never half-written."""
 
+import io
 import json
 from pathlib import Path
 
@@ -46,5 +47,8 @@ def check_generator(before, now, directory):
 def save_tensors(content, path):
     import torch  # here, since download.py and the processes that encode pictures use this module without torch
 
+    # In memory first: torch hides the error of a disk that is full behind one of its own.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with replacing(path) as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())

@@ -12,7 +12,10 @@ Pools of codes that come from elsewhere, such as those of inverted photographs, 
 image_w.jpg.
 """
 
-import shutil
+import fcntl
+import os
+import sys
+from contextlib import contextmanager, suppress
 from hashlib import sha1
 from pathlib import Path
 
@@ -21,6 +24,7 @@ import torch
 from lib.config import LATENT_CODES
 from lib.files import check_generator, read_json, save_tensors, write_json
 from lib.settings import GeneratorSettings, PoolSettings, read_object
+from models import directories
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -69,16 +73,54 @@ def read_conditional(file, space):
     return space.generator.codes(codes.to(space.device), classes).cpu()
 
 
-def open_for_writing(directory, settings):
-    """Make a pool's directory. settings: `PoolSettings`. Raises UserError if it holds codes of other settings."""
+@contextmanager
+def claimed(directory, settings):
+    """A pool's directory, made where it is missing, with all other processes kept out of it. settings: `PoolSettings`.
+
+    Where another process is making a pool with the same settings, waits until it has finished. Raises UserError if the
+    pool has codes of other settings, and if there is a symbolic link in the place of a directory.
+    """
+    directories.hold(LATENT_CODES, make=True)
+    lock = None
+    try:
+        directories.hold(directory, make=True)
+        _check_settings(directory, settings)
+        lock = _lock(directory)
+        for stale in directory.glob(".*.partial"):  # files and codes that a process left which was killed
+            directories.remove(stale)
+        if not _check_settings(directory, settings):
+            write_json(settings.to_json(), directory / "args.json")
+        yield
+    finally:
+        directories.release(directory)
+        with suppress(OSError):  # unless it is empty, as nothing has been begun
+            directory.rmdir()
+        directories.release(LATENT_CODES)
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(directory):
+    """A descriptor of the directory, which holds its lock until it is closed."""
+    lock = directories.open_directory(directory)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"another process is making {directory}: waiting for it", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _check_settings(directory, settings):
+    """Whether a pool was begun there. Raises UserError if it has codes of other settings."""
     file = directory / "args.json"
     if not file.is_file():
-        write_json(settings.to_json(), file)
-        return
+        return False
     before = PoolSettings.read(read_object(file), file)
     differing = before.differences(settings, ignored=check_generator(before, settings, directory))
     if differing:
         raise UserError(f"{directory} was made with other arguments ({differing}): repeat them, or remove it")
+    return True
 
 
 @torch.no_grad()
@@ -109,11 +151,14 @@ def write_codes(directory, batch, image_name, synthesise, save_image):
         if target.is_dir():
             continue
         partial = directory / f".{target.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        for name, code in codes.items():
-            save_tensors(code, partial / name)
-        save_image(frame, partial / image_name)
-        partial.rename(target)
+        directories.remove(partial)
+        try:
+            for name, code in codes.items():
+                save_tensors(code, partial / name)
+            save_image(frame, partial / image_name)
+            directories.rename(partial, target)
+        finally:
+            directories.remove(partial)
 
 
 def find_pool(name_or_directory, gan, gan_sha256):

@@ -64,8 +64,9 @@ class Each(Range):
         return f"numbers that are each {super().__str__()}"
 
 
-COUNT = Range(low=1)
-POSITIVE = Range(low=0, open_low=True)
+COUNT = Range(low=1, high=10**9)
+STEPS = Range(low=1, high=10**5)
+POSITIVE = Range(low=0, high=1e38, open_low=True)  # a float32 can hold it
 SHARE = Range(low=0, high=1, open_low=True)  # in (0, 1]
 SEED = Range(low=0, high=2**31 - 1)
 PIXELS = Range(low=1, high=8192)
@@ -181,7 +182,7 @@ class TrainingSettings(GeneratorSettings):
     synthesis_resolution: int | None = setting(None, COUNT)
     lr: float = setting(1e-3, POSITIVE)
     batch_size: int | None = setting(32, COUNT)  # None until the method has chosen one
-    max_iter: int = setting(10_000, Range(low=0))
+    max_iter: int = setting(10_000, Range(low=0, high=10**9))
     seed: int = setting(0, SEED)
     exp_id: str = setting("", named=True)
     log_freq: int = setting(10, COUNT)
@@ -216,7 +217,7 @@ class WalkSettings(Settings):
 
     weights_sha256: str | None = setting(None, use=FACT, of=FRAMES)  # of the paths; early settings lack it
     w_space: bool = setting(False, of=FRAMES)
-    shift_steps: int = setting(16, COUNT, of=FRAMES)
+    shift_steps: int = setting(16, STEPS, of=FRAMES)
     eps: float = setting(0.2, POSITIVE, of=FRAMES)
     shift_leap: int = setting(1, COUNT, of=FRAMES)
     img_size: int | None = setting(None, PIXELS, of=FRAMES)
@@ -225,7 +226,7 @@ class WalkSettings(Settings):
     gif_height: int = setting(256, PIXELS, of=GIF)
     gif_fps: int = setting(30, Range(1, 50), of=GIF)
     strip: bool = setting(False, of=STRIP)
-    strip_number: int = setting(9, COUNT, of=STRIP)
+    strip_number: int = setting(9, STEPS, of=STRIP)
     strip_height: int = setting(256, PIXELS, of=STRIP)
 
     @property

@@ -20,6 +20,7 @@ from lib.methods import METHODS, find_method
 from lib.methods.direction_files import paths_of, read_directions, space_of
 from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
+from models import directories
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
@@ -83,6 +84,7 @@ def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
     settings = read_settings(directory)
     if stylegan_space not in (None, settings.stylegan_space):
         raise UserError(f"the paths of {directory} are in {settings.stylegan_space}: leave out --stylegan-space")
+    _hold(directory)
     method = find_method(settings.method)
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
@@ -147,7 +149,17 @@ def _open_published(path, published, gan, device, stylegan_space):
     directory = path if path.is_dir() else path.with_suffix("")
     if name != next(one for one in published.spaces if one in generator.family.spaces):
         directory = directory / name if path.is_dir() else path.with_name(f"{path.stem}-{name}")
+    _hold(directory)
     return Trained(directory, generator, space, paths, published.labels, settings, published.source)
+
+
+def _hold(directory):
+    """What is made of an experiment lands within its directory: no link is followed there. Raises UserError if the
+    directory is a link itself."""
+    if directory.is_symlink():
+        raise directories.linked(directory)
+    if directory.is_dir():
+        directories.hold(directory)
 
 
 def read_settings(directory):

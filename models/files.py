@@ -2,31 +2,50 @@
 
 import hashlib
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from models.directories import opened
 
 
 @contextmanager
 def replacing(path, durable=True):
     """A binary file that replaces `path` once it is completely written, and is removed if anything fails before.
 
-    A durable file also survives a power cut. Pictures need not: there are many, and they can be made again.
+    A durable file also survives a power cut. Pictures need not: there are many, and they can be made again. Missing
+    directories are made; links are followed as `models.directories` says, and one at `path` itself is replaced.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as file:
-            yield file
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(partial, path)
+        with opened(path.parent, make=True) as directory:
+            _unlink(partial.name, directory)  # of a process that was killed and had this one's number
+            try:
+                with open(partial, "wb", opener=_creating(directory)) as file:
+                    yield file
+                    if durable:
+                        file.flush()
+                        os.fsync(file.fileno())
+                os.replace(partial.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+            finally:
+                _unlink(partial.name, directory)
     except OSError as error:
-        error.filename = error.filename or str(path)  # the error of a full disk does not name the file
+        if error.filename is None or error.filename == partial.name:  # the error of a full disk does not name the file
+            error.filename, error.filename2 = str(path), None
         raise
-    finally:
-        partial.unlink(missing_ok=True)
+
+
+def _unlink(name, directory):
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _creating(directory):
+    """An opener that makes a new file in the directory of a descriptor."""
+    def create(path, flags):
+        return os.open(os.path.basename(path), flags | os.O_EXCL | os.O_NOFOLLOW, 0o666, dir_fd=directory)
+
+    return create
 
 
 def sha256(path):

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.errors import UserError, unknown
+from models.errors import UserError, quoted, unknown
 from models.formats import read_generator
 from models.registry import GENERATORS, is_own_code, own_code
 
@@ -37,11 +37,17 @@ def mismatch(generator, name):
 
 def generator_name(name_or_file):
     """The name of this generator in those of experiments and pools; for a file, its stem; for the user's own code, its
-    stem and the function, as in my_gan.build."""
+    stem and the function, as in my_gan.build. Raises UserError if the file is hidden, or has no name."""
     if is_own_code(name_or_file):
         file, function = own_code(name_or_file)
         return f"{file.stem}.{function}"
-    return str(name_or_file) if str(name_or_file) in GENERATORS else Path(name_or_file).stem
+    if str(name_or_file) in GENERATORS:
+        return str(name_or_file)
+    name = Path(name_or_file).stem
+    if not name or name.startswith("."):  # "...pth" would lead out of the directory of the pools
+        raise UserError(f"{quoted(name_or_file, 150)} has no name that a directory could have: rename the file, to "
+                        "something that does not begin with a dot")
+    return name
 
 
 def generator_file(name_or_file):

@@ -205,9 +205,8 @@ def _from_hub(what, repository, names, advice):
         except Exception as error:  # no network, no permission, a full disk: each of the libraries has its own errors
             why = reason(error)
             break
-    raise UserError(f"{what}, {' or '.join(names)} of {repository}, cannot be found in {constants.HF_HUB_CACHE} nor "
-                    f"downloaded ({why}): run `hf download {repository} --local-dir FOLDER` where there is a network, "
-                    f"and {advice}")
+    raise UserError(f"{what} ({names[0]}) are not here, and their download failed ({why[:30]}): run `hf "
+                    f"download {repository} --local-dir FOLDER` where there is a network, and {advice}")
 
 
 def _read_json(file):

@@ -352,10 +352,10 @@ def test_broken_corpus_is_refused_by_its_line(text, named, refused, train_argume
     assert "broken.corpus" in line and named in line
 
 
-def test_sentence_that_clip_cannot_read_whole_is_quoted(refused, train_arguments, tmp_path):
+def test_sentence_that_clip_cannot_read_whole_is_quoted_shortened(refused, train_arguments, tmp_path):
     long = "a picture of " + "very " * 80 + "long face"
     (tmp_path / "long.txt").write_text(f"a face | a hat\na short face | {long}\n")
-    assert long in refused("train.py", *train_arguments(corpus=tmp_path / "long.txt"))
+    assert long[:60] in refused("train.py", *train_arguments(corpus=tmp_path / "long.txt"))
 
 
 def test_unknown_clip_is_refused_with_the_names_that_exist(refused, train_arguments):

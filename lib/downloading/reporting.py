@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from lib.downloading.archives import ArchiveError
 from lib.downloading.fetching import FetchError
-from models.errors import UserError
+from models.errors import UserError, one_line
 
 
 @contextmanager
@@ -23,4 +23,4 @@ def attempt(label, what=None):
 
 
 def report(label, text):
-    print(f"{label}: {' '.join(str(text).split())}", file=sys.stderr, flush=True)
+    print(one_line(f"{label}: {' '.join(str(text).split())}"), file=sys.stderr, flush=True)

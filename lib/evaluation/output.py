@@ -11,7 +11,6 @@
 """
 
 import re
-import shutil
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from lib.pages.evaluation import write_evaluation
 from lib.pages.results import path_id
 from lib.walking.pictures import save_jpeg
 from lib.walking.synthesis import Synthesiser, default_batch_size
+from models import directories
 from models.errors import UserError
 
 
@@ -37,7 +37,7 @@ def write(subject, readings, summary, reports, batch_size=None):
     """Write all files of an evaluation; they appear together. Returns the directory."""
     target = subject.walk.directory / "evaluation"
     partial = target.with_name(".evaluation.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    directories.remove(partial)
     write_json(summary, partial / "summary.json")
     write_text(tables.markdown(summary), partial / "table.md")
     plots.heat_map(summary, partial / "heat_map.png")
@@ -52,15 +52,15 @@ def write(subject, readings, summary, reports, batch_size=None):
 def _put_in_place(partial, target, judge):
     """Replace the evaluation of the same judge that may be there, and put one of another judge aside."""
     replaced = target.with_name(".evaluation.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
+    directories.remove(replaced)
     if target.is_dir():
         other = _judge_of(target)
         aside = target.with_name(f"evaluation-{slug(other)}") if other not in (None, judge) else replaced
-        shutil.rmtree(aside, ignore_errors=True)
-        target.rename(aside)
-    partial.rename(target)
-    shutil.rmtree(replaced, ignore_errors=True)
-    shutil.rmtree(target.with_name(f"evaluation-{slug(judge)}"), ignore_errors=True)
+        directories.remove(aside)
+        directories.rename(target, aside)
+    directories.rename(partial, target)
+    directories.remove(replaced)
+    directories.remove(target.with_name(f"evaluation-{slug(judge)}"))
 
 
 def _judge_of(directory):

@@ -9,13 +9,13 @@ again with more codes or another own number reads only what it lacks.
 
 import fcntl
 import os
-import shutil
 import zipfile
 from dataclasses import replace
 
 import numpy as np
 
 from lib.files import read_json, write_json
+from models import directories
 from models.errors import UserError
 from models.files import replacing
 
@@ -33,8 +33,7 @@ class Store:
 
         Raises UserError where another process has it open. Only the first of several processes may open it.
         """
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self.lock = os.open(self.directory, os.O_RDONLY)
+        self.lock = directories.open_directory(self.directory, make=True)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -42,12 +41,10 @@ class Store:
             raise UserError(f"another process is reading into {self.directory}: wait for it") from None
         file = self.directory / "key.json"
         if not file.is_file() or read_json(file) != key:
-            for entry in self.directory.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            directories.empty(self.directory)
             write_json(key, file)
             self.is_new = True
-        for stale in self.directory.rglob(".*"):  # left by a process that was killed
-            stale.unlink()
+        directories.remove_partial(self.directory)  # left by a process that was killed
 
     def close(self):
         if self.lock is not None:
@@ -58,7 +55,7 @@ class Store:
         """Remove the directory, and those above it that are empty then, unless it has readings of an earlier time."""
         if self.lock is None or not self.is_new:
             return
-        shutil.rmtree(self.directory)
+        directories.remove(self.directory)
         for above in self.directory.parents:
             try:
                 above.rmdir()
@@ -91,7 +88,8 @@ class Store:
         for row, code in enumerate(codes):
             for name, array in self.load(kind, code).items():
                 if name not in stacks:
-                    stacks[name] = _in_file(self.directory / f".{kind}-{name}", (len(codes), *array.shape), array.dtype)
+                    shape = len(codes), *array.shape
+                    stacks[name] = _in_file(self.directory / f".{kind}-{name}.partial", shape, array.dtype)
                 stacks[name][row] = array
         return stacks
 
@@ -102,9 +100,11 @@ def _found_for(codes, aims):
 
 def _in_file(path, shape, dtype):
     """An array in a file that has no name any more: it ends with the process, however that ends."""
-    stack = np.memmap(path, dtype=dtype, mode="w+", shape=shape)
-    path.unlink()
-    return stack
+    with directories.opened(path.parent) as parent:
+        descriptor = os.open(path.name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        os.unlink(path.name, dir_fd=parent)
+    with open(descriptor, "w+b") as file:
+        return np.memmap(file, dtype=dtype, mode="w+", shape=shape)
 
 
 def save_arrays(path, arrays):

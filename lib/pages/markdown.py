@@ -1,9 +1,11 @@
 """The Markdown pages: a table per path, with each code's original image beside its animation or its strip."""
 
 from html import escape
+from urllib.parse import quote
 
 from lib.files import write_text
 from lib.pages.results import path_id
+from models.errors import printable
 
 
 def write_markdown(results, path):
@@ -25,8 +27,11 @@ def _write_tables(results, path, picture):
         lines += ["", f"## {_heading(label)}", ""]
         lines += [f"| code | original image | {path_id(k)} |", "|---|---|---|"]
         for code in results.codes:
-            original = f'<img src="{code}/original_image.jpg" alt="original image" width="160">'
-            lines.append(f"| `{code[:8]}` | {original} | {picture.format(code=code, path=path_id(k))} |")
+            address = quote(code)
+            original = f'<img src="{address}/original_image.jpg" alt="original image" width="160">'
+            shown = picture.format(code=address, path=path_id(k))
+            lines.append(f"| `{code[:8]}` | {original} | {shown} |" if code.isalnum() else
+                         f"| {text(code[:8])} | {original} | {shown} |")
     write_text("\n".join(lines) + "\n", path)
 
 
@@ -40,5 +45,5 @@ def _heading(label):
 
 def text(content):
     """Text as one line of Markdown, every character of it literal, also within a table."""
-    literal = "".join("\\" + c if c in "\\`*_{}[]|~#$" else c for c in " ".join(content.split()))
+    literal = "".join("\\" + c if c in "\\`*_{}[]|~#$" else c for c in printable(" ".join(content.split())))
     return escape(literal, quote=False)

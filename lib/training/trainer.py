@@ -5,6 +5,7 @@ What iteration i draws depends on (seed, i) alone: a resumed run equals one that
 
 import copy
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -12,13 +13,12 @@ from tqdm import tqdm
 
 from lib import distributed
 from lib.files import save_tensors, write_json
+from lib.training.checkpoints import fitting, read_checkpoint, restore
 from lib.training.frozen import FrozenHalf
 from lib.training.step import gradient_of_ends, step
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
-# The key of the trained weights is that of the first method, so that its checkpoints can still be read.
-CHECKPOINT_KEYS = {"iteration", "support_sets", "optimizer", "stats", "losses"}
 SUFFICIENT_COSINE = 0.999  # of a gradient to that in float32
 
 
@@ -47,12 +47,10 @@ class Run:
         if distributed.is_first():
             save_tensors(state, path)
 
-    def load(self, path):
-        state = distributed.from_first(lambda: load_tensors(path))
-        if not isinstance(state, dict) or not CHECKPOINT_KEYS <= state.keys():
-            raise UserError(f"{path} is not a checkpoint: remove it to start again")
-        self.trained.load_state_dict(state["support_sets"])
-        self.optimizer.load_state_dict(state["optimizer"])
+    def load(self, path, max_iter):
+        """Go on from a checkpoint. Raises UserError if it is not one of a run like this."""
+        state = distributed.from_first(lambda: read_checkpoint(path, max_iter))
+        restore(state, self.trained, self.optimizer, path)
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
 
 
@@ -65,7 +63,7 @@ def train(experiment, method, stop):
     """
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
-        run.load(experiment.checkpoint)
+        run.load(experiment.checkpoint, settings.max_iter)
     frozen = FrozenHalf(method.see, settings.precision, settings.compile)
     bar = tqdm(initial=run.iteration, total=settings.max_iter, desc="training", unit="it", dynamic_ncols=True,
                disable=not distributed.is_first())
@@ -144,7 +142,8 @@ def prepare(experiment, method):
 
     is_new = distributed.from_first(lambda: not experiment.begun)
     state, facts = distributed.from_first(initial)
-    method.restore(state, experiment.initial_weights)
+    with nullcontext() if is_new else fitting(experiment.initial_weights):
+        method.restore(state, experiment.initial_weights)
     if experiment.settings.precision is None:
         trains = experiment.settings.max_iter > 0
         facts["precision"] = default_precision(method, experiment.settings.micro_batch_size) if trains else "fp32"

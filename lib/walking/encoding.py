@@ -10,7 +10,6 @@ detects. The processes import this module: nothing in it may import torch.
 
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -32,6 +31,7 @@ from lib.walking.pictures import (
     strip_indices,
     there_and_back,
 )
+from models import directories
 from models.errors import UserError
 
 ENDS = {".jpg": b"\xff\xd9", ".gif": GIF_TRAILER, ".png": b"IEND\xaeB`\x82"}
@@ -125,7 +125,7 @@ class PathFiles:
         if self._lacks_gif():
             order = there_and_back(range(self.count))
             join_gif((self.gif_image(i).read_bytes() for i in order), self.gif)
-        shutil.rmtree(self.parts, ignore_errors=True)
+        directories.remove(self.parts)
 
 
 class Encoders:
@@ -201,7 +201,8 @@ def default_workers():
 
 
 def _begin_processes(workers):
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_process)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_process,
+                               [directories.all_held()])
     # Ctrl-C goes to all processes of a terminal. These inherit a mask that blocks it, and the parent ends them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -212,7 +213,8 @@ def _begin_processes(workers):
     return pool
 
 
-def _begin_process():
+def _begin_process(held):
+    directories.hold_again(held)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

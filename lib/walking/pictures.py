@@ -9,6 +9,7 @@ import numpy as np
 from PIL import GifImagePlugin, Image
 
 from lib.files import replacing
+from models.errors import UserError
 
 JPEG_WIDEST = 65500  # pixels: libjpeg's limit (JPEG_MAX_DIMENSION)
 GIF_SHORTEST = 2     # hundredths of a second: browsers show anything shorter for 10
@@ -19,13 +20,13 @@ def to_uint8(images):
     """Images (..., 3, H, W), floats in [-1, 1], as pixels (..., H, W, 3) uint8 in a numpy array.
 
     The rule is fixed, round((x + 1) * 127.5), and independent of an image's own range, so that frames stay comparable.
-    Values beyond [-1, 1] are clamped. Raises ValueError if a value is NaN.
+    Values beyond [-1, 1] are clamped. Raises UserError if a value is NaN.
     """
     import torch
 
     images = torch.as_tensor(images).detach().float()
     if images.isnan().any():
-        raise ValueError("an image contains NaN: the generator or its latent code is broken")
+        raise UserError("an image contains NaN: the generator or its latent code is broken, or a path too long")
     pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     return pixels.movedim(-3, -1).contiguous().cpu().numpy()
 

@@ -1,5 +1,7 @@
 """Making pools: latent codes, drawn or from a file, and their images."""
 
+from contextlib import nullcontext
+
 import torch
 from tqdm import tqdm
 
@@ -56,16 +58,20 @@ def make_pool(directory, codes, space, settings, batch_size=None):
     time; by default what fits. Raises UserError if the directory holds codes of other settings.
     """
     values = vars(settings) | {"gan_sha256": sha256(generator_file(settings.gan))}
-    distributed.from_first(lambda: pools.open_for_writing(directory, PoolSettings.of(values)))
     image_name = f"image_{settings.stylegan_space.lower()}.jpg"
     batch_size = batch_size or default_batch_size(space.generator)
     synthesise = Synthesiser(lambda batch: space.synthesise(batch.to(space.device)), batch_size)
     own, silent = distributed.share(codes), not distributed.is_first()
-    with tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress:
+    with (
+        nullcontext() if silent else pools.claimed(directory, PoolSettings.of(values)),
+        tqdm(total=len(own), desc="sampling", unit="code", dynamic_ncols=True, disable=silent) as progress,
+    ):
+        distributed.wait()
         for first in range(0, len(own), batch_size):
             batch = own[first : first + batch_size]
             pools.write_codes(directory, batch, image_name, synthesise, save_jpeg)
             progress.update(len(batch))
+        distributed.wait()
 
 
 def sample_like(settings, generator, number):

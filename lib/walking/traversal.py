@@ -24,6 +24,7 @@ from lib.pools import read_code
 from lib.settings import FRAMES, GIF, STRIP, WalkSettings, read_object
 from lib.walking.encoding import Encoders, PathFiles
 from lib.walking.synthesis import Synthesiser, default_batch_size
+from models import directories
 from models.errors import UserError
 
 # At most this many codes or bytes are traced together, so that memory does not grow with the number of codes.
@@ -95,18 +96,16 @@ class CodeResults:
         """
         self._claim()
         if _settings_in(self.partial, self.settings) != self.settings:
-            for entry in self.partial.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            directories.empty(self.partial)
             self._take_over()
             write_json(self.settings.to_json(), self.partial / "settings.json")
-        for stale in self.partial.rglob(".*.partial"):  # left behind by a process that was killed
-            stale.unlink()
+        directories.remove_partial(self.partial)  # left behind by a process that was killed
         return self._paths(self.partial)
 
     def _claim(self):
-        self.partial.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.partial, os.O_RDONLY)
-        self.release = weakref.finalize(self, os.close, lock)
+        directories.hold(self.partial, make=True)
+        lock = directories.open_directory(self.partial)
+        self.release = weakref.finalize(self, _let_go, self.partial, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -120,8 +119,9 @@ class CodeResults:
         old = ["settings.json"]
         old += ["*.gif"] if made.part(GIF) != settings.part(GIF) else []
         old += ["*_strip.jpg"] if made.part(STRIP) != settings.part(STRIP) else []
-        shutil.copytree(self.target, self.partial, ignore=shutil.ignore_patterns(*old), copy_function=_link,
-                        dirs_exist_ok=True)
+        left_out = shutil.ignore_patterns(*old)
+        shutil.copytree(self.target, self.partial, copy_function=_link, dirs_exist_ok=True,
+                        ignore=lambda directory, names: {*left_out(directory, names), *_links(directory, names)})
 
     def finish(self, paths):
         """Write the remaining files of the code and move everything to its place. paths (K, frames, ...): the codes."""
@@ -129,10 +129,18 @@ class CodeResults:
         with replacing(self.partial / "original_image.jpg", durable=False) as file:  # the start of every path
             file.write(start.read_bytes())
         save_tensors(paths.cpu().clone(), self.partial / "paths_latent_codes.pt")
-        if self.target.exists():
-            shutil.rmtree(self.target)
-        self.partial.rename(self.target)
+        directories.remove(self.target)
+        directories.rename(self.partial, self.target)
         self.release()
+
+
+def _let_go(directory, lock):
+    directories.release(directory)
+    os.close(lock)
+
+
+def _links(directory, names):
+    return {name for name in names if os.path.islink(os.path.join(directory, name))}
 
 
 def _settings_in(directory, settings):

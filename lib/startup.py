@@ -1,0 +1,115 @@
+"""What a command sets before it imports anything else: what signals do, and what OpenMP reads when torch is imported.
+
+A signal may come at any moment. Until `run` of `lib.command_line` is there to catch it, it ends the process at once.
+Later it raises `Terminated` or KeyboardInterrupt, but never within an import: modules in C swallow such exceptions, or
+turn them into others. If nothing has been begun by then, the process ends at once; otherwise once the import is done.
+"""
+
+import os
+import signal
+import sys
+
+CODES = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+PATIENCE = 0.05  # seconds until an import that goes on is looked at again
+
+# What tells idle OpenMP threads how long to spin.
+SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+class Terminated(BaseException):
+    """Raised on SIGTERM, which kill and batch systems send, so that everything is closed as on Ctrl-C."""
+
+
+_begun = False
+_at_work = None  # says whether anything has been begun; None while nobody catches what is raised
+_waiting = None  # the number of a signal that waits for the end of an import
+raised = None  # the number of the signal that was raised
+has_stderr = True
+
+
+def begin():
+    """Set all this. Does nothing the second time, as where a script has done it before `run`."""
+    global _begun
+    if _begun:
+        return
+    _begun = True
+    _open_streams()
+    # Idle threads that spin take the processor from other runs: two on two cores were seven times slower than one.
+    if not any(name in os.environ for name in SPINNING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a shell's background
+        signal.signal(signal.SIGINT, _handle)
+    if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
+        signal.signal(signal.SIGTERM, _handle)
+    signal.signal(signal.SIGALRM, _look_again)
+
+
+def catch_signals(at_work):
+    """From now on the caller catches what signals raise. at_work: says whether anything has been begun on disk."""
+    global _at_work
+    _at_work = at_work
+
+
+def end_at_signals():
+    """From now on signals end the process at once."""
+    global _at_work
+    _at_work = None
+
+
+def _open_streams():
+    """Where a standard stream is closed, the next file that is opened would get its number, and what it is told."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    global has_stderr
+    has_stderr = sys.stderr is not None
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+
+
+def _handle(number, frame):
+    global _waiting
+    importing = _is_import(frame)
+    if _at_work is None or _waiting or (importing and not _at_work()):
+        _end(number)
+    if importing:
+        _waiting = number
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    else:
+        _raise(number)
+
+
+def _look_again(_, frame):
+    global _waiting
+    if _waiting is None:
+        return
+    if _is_import(frame):
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    else:
+        number, _waiting = _waiting, None
+        _raise(number)
+
+
+def _is_import(frame):
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _raise(number):
+    global raised
+    raised = number
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+
+def _end(number):
+    what, code = CODES[number]
+    if os.environ.get("RANK", "0") == "0":
+        try:
+            os.write(2, f"{os.path.basename(sys.argv[0])}: {what}\n".encode(errors="replace"))
+        except OSError:  # nobody is there to be told
+            pass
+    os._exit(code)
