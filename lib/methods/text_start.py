@@ -31,7 +31,7 @@ from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
 FEATURE_CODES = 1024  # for the covariance of features
-RESPONSE_CODES = 64  # for J
+RESPONSE_CODES = 48  # for J
 STEP = 0.07  # of the central differences, as a share of the Jung radius
 ALPHAS, BETAS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0), (0.01, 0.3)
 LEAST_SLOPE = 1e-6  # change of t_k . u per unit of move: a path without effect has natural shifts too
@@ -42,7 +42,7 @@ LEAST_SPREAD = 1e-3
 # Of more directions than this, along those that show most: gradients of PROJECTIONS random combinations of the features
 # at BASIS_CODES codes.
 MOST_DIRECTIONS, PROJECTIONS, BASIS_CODES = 64, 16, 24
-IMAGES_AT_ONCE = 64
+IMAGES_AT_ONCE = 32  # fastest on a CPU
 
 
 @dataclass(frozen=True)
