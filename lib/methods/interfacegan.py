@@ -151,8 +151,9 @@ class InterFaceGAN(Method):
 
     def _conditions(self, index):
         """The numbers that the path of a number leaves alone: their indices, without its own."""
-        wanted = [index for index, _ in self.own] if self.settings.condition == [OTHERS] else [
-            self.judge.names.index(name) for name in self.settings.condition or []]  # fmt: skip
+        wanted = []
+        for name in self.settings.condition or []:
+            wanted += [own for own, _ in self.own] if name == OTHERS else [self.judge.names.index(name)]
         return [other for other in dict.fromkeys(wanted) if other != index]
 
 
