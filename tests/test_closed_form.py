@@ -40,7 +40,8 @@ def walk(directory, workplace, width):
     """The codes along the paths from a code of ones."""
     (workplace / "pool" / "code").mkdir(parents=True, exist_ok=True)
     torch.save(torch.ones(1, width), workplace / "pool" / "code" / "latent_code_z.pt")
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0"])
+    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--eps=0.2", "--no-cuda",
+                                "--workers=0"])  # fmt: skip
     return load_tensors(directory / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
 
 
