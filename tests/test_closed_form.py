@@ -233,6 +233,13 @@ def test_ganspace_is_trained_and_walked(space, more, name, workplace, data):
         assert (moved[:, :2] > 0.19).all() and bool((moved[:, 2:] > 0).any()) == ("--feed-layers" not in more)
 
 
+def test_defaults_suit_the_generator(workplace):
+    for gan, name, truncation in (("stylegan2_portraits64", "SeFa_stylegan2_portraits64-W-K4", 0.7),
+                                  ("pggan_portraits64", "SeFa_pggan_portraits64-Z-K4", 1.0)):  # fmt: skip
+        train.main([f"--gan={gan}", "--method=sefa", "--num-directions=4", "--no-cuda"])
+        assert open_experiment(workplace / "experiments/complete" / name).settings.truncation == truncation
+
+
 def test_the_same_command_leaves_the_same_paths(workplace, data):
     for exp_id in ("a", "b"):
         train.main(arguments(data / "stylegan2_tiny.pth", "ganspace", "--num-directions=3", "--ganspace-samples=60",

@@ -10,6 +10,7 @@ Whose numbers: those that the sentences of --corpus speak of, or --numbers.
 from dataclasses import dataclass
 
 from lib.arguments import number, positive_int
+from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, Range, TrainingSettings, setting
 from models.errors import UserError
@@ -63,7 +64,7 @@ class InterFaceGAN(Method):
     def defaults(given, family):
         from lib.judges import default_judge
 
-        return {"max_iter": 0, "judge": default_judge(given.get("gan"))}
+        return usual_codes(family) | {"max_iter": 0, "judge": default_judge(given.get("gan"))}
 
     @staticmethod
     def check(settings):
