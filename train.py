@@ -23,8 +23,8 @@ from models.registry import GENERATORS, family_of, is_own_code
 EXAMPLE = """
 examples, on the embedded portraits:
   python train.py --gan=stylegan2_portraits64 --corpus=attributes
-  python train.py --gan=stylegan2_portraits64 --method=interfacegan --truncation=0.7 --corpus=attributes
-  python train.py --gan=stylegan2_portraits64 --method=ganspace --truncation=0.7 --num-directions=16
+  python train.py --gan=stylegan2_portraits64 --method=interfacegan --corpus=attributes
+  python train.py --gan=stylegan2_portraits64 --method=ganspace --num-directions=16
   python train.py --gan=pggan_portraits64 --method=sefa --num-directions=16
 
 Each method has flags of its own, in groups of its name; those that the chosen one has no use for are refused.

@@ -40,7 +40,8 @@ def walk(directory, workplace, width):
     """The codes along the paths from a code of ones."""
     (workplace / "pool" / "code").mkdir(parents=True, exist_ok=True)
     torch.save(torch.ones(1, width), workplace / "pool" / "code" / "latent_code_z.pt")
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0"])
+    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--eps=0.2", "--no-cuda",
+                                "--workers=0"])  # fmt: skip
     return load_tensors(directory / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
 
 
@@ -230,6 +231,13 @@ def test_ganspace_is_trained_and_walked(space, more, name, workplace, data):
     moved = (codes[:, 2] - codes[:, 1]).norm(dim=-1)
     if space == "W":
         assert (moved[:, :2] > 0.19).all() and bool((moved[:, 2:] > 0).any()) == ("--feed-layers" not in more)
+
+
+def test_defaults_suit_the_generator(workplace):
+    for gan, name, truncation in (("stylegan2_portraits64", "SeFa_stylegan2_portraits64-W-K4", 0.7),
+                                  ("pggan_portraits64", "SeFa_pggan_portraits64-Z-K4", 1.0)):  # fmt: skip
+        train.main([f"--gan={gan}", "--method=sefa", "--num-directions=4", "--no-cuda"])
+        assert open_experiment(workplace / "experiments/complete" / name).settings.truncation == truncation
 
 
 def test_the_same_command_leaves_the_same_paths(workplace, data):

@@ -151,7 +151,7 @@ def test_conditional_paths_in_every_space(space, gan, workplace, data):
     common = "--numbers", "smile", "age", "--boundary-samples=300"
     train.main(arguments(data, *common, gan=gan, space=space))
     plain = open_experiment(trained(workplace)).paths.DIRECTIONS.detach()
-    train.main(arguments(data, *common, "--condition", "others", gan=gan, space=space))
+    train.main(arguments(data, *common, "--condition", "others", "smile", gan=gan, space=space))
     name = trained_names(workplace)[1]
     assert name.endswith("-conditional")
     found = open_experiment(workplace / "experiments/complete" / name).paths.DIRECTIONS.detach()

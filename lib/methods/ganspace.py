@@ -11,6 +11,7 @@ stored, as `deviations`.
 
 from dataclasses import dataclass
 
+from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, Each, TrainingSettings, setting
 from models.errors import UserError
@@ -46,7 +47,8 @@ class GANSpace(Method):
 
     @staticmethod
     def defaults(given, family):
-        return {"max_iter": 0, "ganspace_samples": LAYER_SAMPLES if "ganspace_layer" in given else SAMPLES}
+        samples = LAYER_SAMPLES if "ganspace_layer" in given else SAMPLES
+        return usual_codes(family) | {"max_iter": 0, "ganspace_samples": samples}
 
     @staticmethod
     def check(settings):

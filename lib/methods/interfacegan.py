@@ -10,6 +10,7 @@ Whose numbers: those that the sentences of --corpus speak of, or --numbers.
 from dataclasses import dataclass
 
 from lib.arguments import number, positive_int
+from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, Range, TrainingSettings, setting
 from models.errors import UserError
@@ -63,7 +64,7 @@ class InterFaceGAN(Method):
     def defaults(given, family):
         from lib.judges import default_judge
 
-        return {"max_iter": 0, "judge": default_judge(given.get("gan"))}
+        return usual_codes(family) | {"max_iter": 0, "judge": default_judge(given.get("gan"))}
 
     @staticmethod
     def check(settings):
@@ -151,8 +152,9 @@ class InterFaceGAN(Method):
 
     def _conditions(self, index):
         """The numbers that the path of a number leaves alone: their indices, without its own."""
-        wanted = [index for index, _ in self.own] if self.settings.condition == [OTHERS] else [
-            self.judge.names.index(name) for name in self.settings.condition or []]  # fmt: skip
+        wanted = []
+        for name in self.settings.condition or []:
+            wanted += [own for own, _ in self.own] if name == OTHERS else [self.judge.names.index(name)]
         return [other for other in dict.fromkeys(wanted) if other != index]
 
 

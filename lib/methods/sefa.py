@@ -9,6 +9,7 @@ In StyleGAN2 a code is w, and enters all layers by their styles; in the other ge
 from dataclasses import dataclass
 
 from lib.arguments import number
+from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, Each, Range, TrainingSettings, setting
 from models.errors import UserError
@@ -34,7 +35,7 @@ class SeFa(Method):
 
     @staticmethod
     def defaults(given, family):
-        return {"max_iter": 0}
+        return usual_codes(family) | {"max_iter": 0}
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
