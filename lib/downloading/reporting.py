@@ -23,4 +23,5 @@ def attempt(label, what=None):
 
 
 def report(label, text):
-    print(f"{label}: {' '.join(str(text).split())}", file=sys.stderr, flush=True)
+    line = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
+    print(f"{label}: {line}", file=sys.stderr, flush=True)
