@@ -1,11 +1,14 @@
 """Files of numpy that are not to be trusted: only an array of numbers is read from them."""
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
 
 from models.errors import UserError
+
+DAMAGE = (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, TokenError)
 
 
 def load_array(path):
@@ -21,7 +24,7 @@ def load_array(path):
         array = np.lib.format.open_memmap(path, mode="r")
         if array.dtype.kind not in "fiu":
             raise ValueError(f"its numbers are of the type {array.dtype}")
-        return torch.from_numpy(array.astype(np.float32))
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    except DAMAGE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"{path} cannot be read as an array of numpy's ({reason}): download or copy it again") from None

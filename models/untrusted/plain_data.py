@@ -4,7 +4,7 @@ Whoever reads such content may print it, compare it and walk it: none of this ta
 """
 
 DEEPEST = 32  # containers in containers
-MOST_ITEMS = 2_000_000
+MOST_ITEMS = 1_000_000  # three for each entry of a checkpoint's statistics
 LONGEST_KEY = 1_000  # characters
 MOST_TEXT = 64 << 20  # characters and bytes of all texts; one that stands in several places counts in each
 LARGEST_INTEGER = 1 << 128  # seeds and states of random generators are smaller
@@ -58,6 +58,8 @@ class Plain:
             raise NotPlain(f"has a key of type {type(key).__name__}")
         if type(key) is str and len(key) > LONGEST_KEY:
             raise NotPlain(f"has a key of {len(key):,} characters")
+        if type(key) is str and not key.isprintable():  # keys are named in messages
+            raise NotPlain("has a key that cannot be printed")
         return key if type(key) is not str else self._text(key)
 
     def _text(self, text):

@@ -216,6 +216,8 @@ def _globals(unread):
             return Function(lambda *_: Instance())
         if module == "torch.jit._pickle" and name in SCRIPT_LISTS:
             return Function(_first)
+        if module == "torch._utils" or (module == "torch" and name.endswith("Storage")):
+            raise BrokenPickle(f"it has what is not a tensor of floating-point or whole numbers, by {name[:40]!r}")
         raise ForbiddenGlobal(module, name)
 
     return find

@@ -1,4 +1,4 @@
-"""Files by torch.save whose tensors claim more than the file has, or which contain themselves."""
+"""Files by torch.save whose tensors claim more than the file has, or which contain themselves. More: tests/hostile."""
 
 import zipfile
 
