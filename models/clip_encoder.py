@@ -23,7 +23,7 @@ from models.formats.openai_clip import clip, read_clip
 from models.registry import CLIP_FILES
 from models.untrusted.tensor_files import BrokenFile
 
-MOST_SENTENCES = 256  # encoded at once: a gigabyte of activations in the largest text networks
+MOST_SENTENCES = 256  # encoded at once, so that a large corpus does not fill the memory
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
 
 
