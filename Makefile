@@ -1,11 +1,13 @@
 # make demo    install everything, then learn and show nine paths on drawn portraits
 # make test    install everything, then check the style and the directions of imports, and run the tests
+# make hostile install everything, then read 50,000 hostile files (SECURITY.md)
 PYTHON ?= python3
 WORKERS ?= 2
+INPUTS ?= 50000
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test chromium clean
+.PHONY: demo test hostile chromium clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
@@ -27,6 +29,9 @@ test: .venv/installed-for-tests chromium
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=10
+
+hostile: .venv/installed-for-tests
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/hostile/campaign.py --inputs $(INPUTS) --workers $(WORKERS)
 
 # The page is tested in a real browser. Where none can be installed, those tests skip and say why.
 chromium:

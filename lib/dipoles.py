@@ -4,12 +4,16 @@ The first sentence of a dipole is the pole that positive shifts along its path l
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
 from lib import distributed
 from lib.config import CORPORA
 from models.errors import UserError, unknown
+from models.untrusted.text_files import read_text
+
+ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
 
 
 def load_corpus(name_or_file):
@@ -23,7 +27,7 @@ def load_corpus(name_or_file):
     if not file.is_file():
         raise unknown(name_or_file, "a corpus", CORPORA)
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file, encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text ({error}): save it as UTF-8") from None
     dipoles = _from_json(text, file) if text.lstrip().startswith(("[", "{")) else _from_lines(text, file)
@@ -61,20 +65,20 @@ def _from_json(text, file):
         raise UserError(f"{file}: not a corpus ({error})") from None
     if not isinstance(pairs, list):
         raise UserError(f'{file}, line 1: a corpus is a list of pairs, [["pole A", "pole B"], ...]')
-    ends = _element_ends(text)
-    return [_checked(pair, f"{file}, line {text.count(chr(10), 0, end) + 1}") for pair, end in zip(pairs, ends)]
+    return [_checked(pair, f"{file}, line {line}") for pair, line in zip(pairs, _element_lines(text))]
 
 
-def _element_ends(text):
-    """Where each element of a valid JSON list ends in its text."""
-    decoder, position = json.JSONDecoder(), text.index("[") + 1
+def _element_lines(text):
+    """The line that each element of a valid JSON list ends in, counted from 1."""
+    decoder, position, line = json.JSONDecoder(), text.index("[") + 1, text.count("\n", 0, text.index("[")) + 1
     while True:
-        while text[position] in " \t\r\n,":
-            position += 1
+        begin = position
+        position = ELEMENT.search(text, position).start()
         if text[position] == "]":
             return
         _, position = decoder.raw_decode(text, position)
-        yield position
+        line += text.count("\n", begin, position)
+        yield line
 
 
 def _from_lines(text, file):

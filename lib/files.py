@@ -2,10 +2,10 @@
 
 import io
 import json
-from pathlib import Path
 
 from models.errors import UserError
 from models.files import replacing
+from models.untrusted.text_files import load_json
 
 
 def write_text(text, path):
@@ -18,13 +18,11 @@ def write_json(content, path):
 
 
 def read_json(path):
-    """The content of a JSON file. Raises UserError if it is missing or broken."""
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (ValueError, RecursionError) as error:  # ValueError: invalid JSON or UTF-8, or a number that is too long
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    """The content of a JSON file, plain data within the limits of `models.untrusted.plain_data`.
+
+    Raises UserError if it is missing, broken or too large.
+    """
+    return load_json(path)
 
 
 def check_generator(before, now, directory):

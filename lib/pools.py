@@ -28,6 +28,8 @@ from models import directories
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
+MOST_BYTES = 1 << 29  # of a pool's W+ codes: 14,000 of StyleGAN2's at 1024 px
+
 
 def code_hash(code):
     """The name of a code (1, ...): SHA-1 of its float32 bytes."""
@@ -48,6 +50,8 @@ def read_w_plus(file, generator):
         raise UserError(f"{file} has shape {tuple(codes.shape)}, expected {expected}: it is another generator's")
     if not codes.is_floating_point() or not codes.isfinite().all():
         raise UserError(f"{file} has codes that are not finite floating-point numbers: write it again")
+    if 4 * len(codes) * layers * width > MOST_BYTES:
+        raise UserError(f"{file} has {len(codes):,} codes, too many for one pool: give them in several files")
     codes = codes.float()
     return codes if codes.ndim == 3 else codes[:, None].repeat(1, layers, 1)
 

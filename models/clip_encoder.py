@@ -3,11 +3,9 @@
 import hashlib
 import json
 import os
-import pickle
 import socket
 import tempfile
 import urllib.parse
-import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -18,21 +16,15 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
-from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
+from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface
 from models.errors import UserError, unknown
 from models.files import sha256
+from models.formats.openai_clip import clip, read_clip
 from models.registry import CLIP_FILES
+from models.untrusted.tensor_files import BrokenFile
 
-with warnings.catch_warnings():
-    # The package `clip` asks setuptools for its copy of `packaging`, which is deprecated but pinned and harmless.
-    warnings.filterwarnings("ignore", message=".*pkg_resources.*")
-    import clip
-
+MOST_SENTENCES = 256  # encoded at once, so that a large corpus does not fill the memory
 CACHE = Path("~/.cache/clip")  # where the package `clip` keeps what it downloads
-
-# How loading fails for a file that is damaged or holds something else: unpickling, a missing key, a wrong shape.
-NOT_A_CLIP = (RuntimeError, pickle.UnpicklingError, LookupError, AttributeError, AssertionError, TypeError, ValueError,
-              ArithmeticError, EOFError, OSError, NameError)
 
 
 def interface_of(model):
@@ -86,8 +78,9 @@ class CLIPEncoder(nn.Module):
 
         Raises UserError for a sentence of more than `context_length` tokens, including those for its start and end.
         """
-        tokens = torch.tensor([self._tokens(sentence) for sentence in sentences])
-        return self.model.encode_text(tokens.to(self.mean.device))
+        tokens = torch.tensor([self._tokens(sentence) for sentence in sentences]).to(self.mean.device)
+        parts = [self.model.encode_text(part) for part in tokens.split(MOST_SENTENCES)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _tokens(self, sentence):
         tokenize, length = self.interface.tokenize, self.context_length
@@ -150,13 +143,10 @@ def load_clip(name_or_file, device="cpu"):
     else:
         raise unknown(name_or_file, "a CLIP", [*CLIP_FILES, *clip.available_models(), f"{OPEN_CLIP}MODEL/PRETRAINED"])
     try:
-        # On the CPU first, so that errors here come from the file, not the device. Half-precision weights become float.
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*torch.jit.*")  # OpenAI's files are TorchScript archives
-            model, _ = clip.load(str(file), device="cpu", jit=False)
-    except NOT_A_CLIP as error:
-        raise UserError(f"{file} holds no CLIP that can be read ({reason(error)}): give the state dict of a CLIP, a "
-                        "file of OpenAI's, or one of " + ", ".join(clip.available_models())) from None
+        model = read_clip(file)
+    except BrokenFile as error:
+        raise UserError(f"{file} holds no CLIP that can be read ({error}): give the state dict of a CLIP, a file of "
+                        "OpenAI's, or one of " + ", ".join(clip.available_models())) from None
     return CLIPEncoder(model).to(device)
 
 

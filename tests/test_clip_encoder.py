@@ -1,5 +1,6 @@
 """The encoder against the package `clip` itself, and what it says of files and names it cannot use."""
 
+import re
 import subprocess
 import sys
 import urllib.error
@@ -92,9 +93,12 @@ def test_a_sentence_too_long_is_quoted():
         encoder.encode_text(["short", "one two three four five six seven"])
 
 
-@pytest.mark.parametrize("name", ["RN51", "nowhere/model.pt", "ViT-B/33", "."])
-def test_neither_name_nor_file(name):
-    with pytest.raises(UserError, match="ViT-B/32") as caught:
+@pytest.mark.parametrize("name, advice", [
+    ("RN51", "did you mean RN50?"), ("nowhere/model.pt", "there is no file"), ("ViT-B/33", "did you mean ViT-B/32?"),
+    (".", "give a file, or one of"),
+])
+def test_neither_name_nor_file(name, advice):
+    with pytest.raises(UserError, match=re.escape(advice)) as caught:
         load_clip(name)
     assert "\n" not in str(caught.value)
 

@@ -1,12 +1,14 @@
 """Corpora: the seven published ones and ours, files of the user's own, and what is said of files that hold none."""
 
 import json
+import time
 
 import pytest
 import torch
 
 from lib.config import CORPORA
 from lib.dipoles import encode_dipoles, load_corpus
+from models import clip_encoder
 from models.clip_encoder import load_clip
 from models.errors import UserError
 
@@ -80,6 +82,37 @@ def test_neither_corpus_nor_file(tmp_path):
     for name in ("no_such_corpus", tmp_path):
         with pytest.raises(UserError, match=f"{name}.*expressions3"):
             load_corpus(name)
+
+
+@pytest.mark.parametrize("layout", ["one line", "a line each", "empty lines"])
+def test_corpus_of_many_dipoles_is_read_in_no_time(layout, tmp_path):
+    """2 MB, which once took 40 s, since the line of each dipole was counted from the beginning."""
+    pairs = [[f"a face of the number {i} that is happy", f"the same face of the number {i} that is sad"]
+             for i in range(20_000)]  # fmt: skip
+    text = json.dumps(pairs, indent={"a line each": 0}.get(layout))
+    (tmp_path / "many.json").write_text("\n" * 1_000_000 * (layout == "empty lines") + text)
+    began = time.process_time()
+    assert load_corpus(tmp_path / "many.json") == [tuple(pair) for pair in pairs]
+    assert time.process_time() - began < 3
+
+
+def test_corpus_larger_than_any_is_refused(tmp_path):
+    with open(tmp_path / "large.txt", "wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UserError, match="larger"):
+        load_corpus(tmp_path / "large.txt")
+
+
+def test_many_sentences_are_encoded_a_few_at_once(tiny_clip_file, monkeypatch):
+    encoder = load_clip(tiny_clip_file)
+    expected = encode_dipoles(PAIRS * 3, encoder)
+    seen = []
+    monkeypatch.setattr(clip_encoder, "MOST_SENTENCES", 5)
+    monkeypatch.setattr(encoder.model, "encode_text", lambda tokens: seen.append(len(tokens)) or tokens[:, :2].float())
+    assert encode_dipoles(PAIRS * 3, encoder).shape == (6, 2, 2) and seen == [5, 5, 2]
+    monkeypatch.undo()
+    monkeypatch.setattr(clip_encoder, "MOST_SENTENCES", 5)
+    torch.testing.assert_close(encode_dipoles(PAIRS * 3, encoder), expected)
 
 
 def test_text_features_of_poles_stand_side_by_side(tiny_clip_file):

@@ -118,7 +118,7 @@ def test_averaged_weights_are_preferred(save, tmp_path):
 
 
 def test_neither_name_nor_file():
-    assert "stylegan2_ffhq1024" in error_of("no_such_generator")
+    assert "'no_such_generator' is not a generator" in error_of("no_such_generator")
 
 
 @pytest.mark.parametrize("command", ["python download.py", None])

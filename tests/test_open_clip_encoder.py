@@ -335,7 +335,7 @@ def test_a_server_that_does_not_answer_is_given_up_soon(released, tmp_path, monk
         before = time.monotonic()
         line = refusal(f"{name}/web")
     assert time.monotonic() - before < 10
-    assert "open_clip_model.safetensors" in line and str(tmp_path) in line and "Timeout" in line
+    assert "open_clip_model.safetensors" in line and "Timeout" in line
     assert "hf download nobody/ViT --local-dir FOLDER" in line
 
 
@@ -344,7 +344,7 @@ def test_a_missing_tokenizer_is_told(released, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     file = weights("SigLIP")
     line = refusal(f"{released('SigLIP', web=PREPARATIONS['SigLIP'])}/{file}")
-    assert "tokenizer.json of nobody/SigLIP" in line and f"into {file.parent}" in line
+    assert "the tokenizer (tokenizer.json)" in line and f"into {file.parent}" in line
 
 
 def test_what_does_not_exist_is_told_with_what_does(released, tmp_path):

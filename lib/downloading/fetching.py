@@ -22,7 +22,8 @@ TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}  # HTTP status codes that
 TRIES = 3  # in a row without a new byte
 GROWTH = 3  # factor from one pause to the next
 WEB_PAGE = (b"<!doctype html", b"<html")
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
+MOST_UNSTATED = 8 << 30  # bytes of a file whose length the server does not say
 
 
 class FetchError(Exception):
@@ -41,6 +42,16 @@ class _NoAnswer(_TransientError):
     """The host cannot be reached, or does not answer."""
 
 
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Those to http and https alone: urllib would follow one to ftp as well."""
+
+    def redirect_request(self, request, file, code, message, headers, url):
+        scheme = urlsplit(url).scheme
+        if scheme not in ("http", "https"):
+            raise FetchError(f"the server redirects to {scheme[:20]!r}, not to an http or https address")
+        return super().redirect_request(request, file, code, message, headers, url)
+
+
 class Fetcher:
     """Fetches files over http and https, through the proxies that the environment names (`https_proxy`, ...).
 
@@ -51,7 +62,7 @@ class Fetcher:
     def __init__(self, timeout=30.0, pause=2.0):
         self.timeout, self.pause = timeout, pause
         # Sharing services set a cookie in one redirection and expect it back in the next.
-        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor()).open
+        self._open = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), _Redirections()).open
         self._silent = set()  # hosts that did not answer in any try: they get one try from then on
 
     def fetch(self, url, part, sha256=None, label="", room=1):
@@ -113,7 +124,7 @@ class Fetcher:
                 discard(part)
                 raise _TransientError("the file has changed on the server") from None
             kind = _TransientError if error.code in TRANSIENT_STATUS else FetchError
-            raise kind(f"the server answered {error.code} {error.reason}") from None
+            raise kind(f"the server answered {error.code} {_line(error.reason)}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, (ssl.SSLCertVerificationError, ValueError)) or _is_unknown_host(reason):
@@ -135,10 +146,15 @@ class Fetcher:
         with bar, open(part, "r+b" if offset else "wb") as file:
             file.seek(offset)
             file.truncate()
+            most = _most_unstated(part) if length is None else length
             while chunk := self._read(answer):
                 digest.update(chunk)
                 file.write(chunk)
                 bar.update(len(chunk))
+                if file.tell() > most:
+                    discard(part)
+                    raise FetchError("the server does not say how long the file is, and it has not ended after "
+                                     f"{most:,} bytes")
             file.flush()
             os.fsync(file.fileno())
         if length is not None and size_of(part) < length:
@@ -159,7 +175,8 @@ def _is_unknown_host(error):
 
 def _line(error):
     text = getattr(error, "strerror", None) or str(error)
-    return (text.strip().splitlines() or [type(error).__name__])[0]
+    line = (text.strip().splitlines() or [type(error).__name__])[0][:120]
+    return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 
 def _digest(path, size):
@@ -182,11 +199,17 @@ def _check_answer(answer, part, offset, note):
         return
     stated = CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range") or "")
     begin, total = stated.groups() if stated else (None, "*")
-    same = begin == str(offset) and (total == "*" or note["length"] is None or int(total) == note["length"])
+    length, validator = note.get("length"), note.get("validator")
+    same = offset and begin == str(offset) and (total == "*" or length is None or int(total) == length)
     validators = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
-    if not offset or not same or (note["validator"] and any(validators) and note["validator"] not in validators):
+    if not same or (validator and any(validators) and validator not in validators):
         discard(part)
         raise _TransientError("the server sent a different part of the file than requested")
+
+
+def _most_unstated(part):
+    """Bytes that a file of unknown length may have."""
+    return min(MOST_UNSTATED, size_of(part) + shutil.disk_usage(part.parent).free // 2)
 
 
 def _check_room(part, needed):

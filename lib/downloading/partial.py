@@ -5,12 +5,10 @@ ETag, or else the date of the last change; with it the server can tell whether i
 """
 
 import hashlib
-import json
 from pathlib import Path
 
-from lib.files import write_json
-
-FIELDS = {"url", "validator", "length"}
+from lib.files import read_json, write_json
+from models.errors import UserError
 
 
 def part_of(directory, url):
@@ -37,7 +35,7 @@ def expected_size(part):
 def read_note(part, url):
     """The note of a file that was begun from this address; an empty dict where there is none."""
     note = _read(part)
-    return note if note.keys() == FIELDS and note["url"] == url else {}
+    return note if note.get("url") == url else {}
 
 
 def start_over(part, url, answer):
@@ -54,7 +52,9 @@ def _note_of(part):
 
 def _read(part):
     try:
-        note = json.loads(_note_of(part).read_text())
-    except (OSError, ValueError):
+        note = read_json(_note_of(part))
+    except (OSError, UserError):
         return {}
-    return note if isinstance(note, dict) else {}
+    kinds = {"url": str, "validator": str | None, "length": int | None}
+    whole = isinstance(note, dict) and note.keys() == kinds.keys()
+    return note if whole and all(isinstance(note[key], kind) for key, kind in kinds.items()) else {}

@@ -275,6 +275,6 @@ def _labels(count):
 def _described(model):
     """(kind, number) of the directions in a published state dict; what does not fit is found when they are built."""
     if "params" in model:
-        return "global", len(model["params"])
+        return "global", len(model["params"]) if getattr(model["params"], "ndim", 0) else 0
     nets = {str(key).split(".")[1] for key in model if str(key).startswith("nets.")}
     return ("nonlinear" if "nets.0.linear_2.weight" in model else "linear"), len(nets)

@@ -52,10 +52,8 @@ def read_generator(file):
     if not Path(file).is_file():
         raise UserError(f"{file} is missing")
     from models.formats.building import build
-    from models.untrusted.tensor_files import check_size
 
     state, options = _read(Path(file))
-    check_size(state, file)
     return build(state, options, file)
 
 

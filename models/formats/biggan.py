@@ -6,7 +6,6 @@
 The norms of a trained generator are constant; they are folded into the weights here.
 """
 
-import json
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -14,7 +13,8 @@ import torch.nn.functional as F
 from models.biggan import BigGANDeep, TabulatedNorm
 from models.errors import UserError
 from models.formats.building import settings_of
-from models.formats.genforce import is_state_dict
+from models.formats.genforce import check_filled, is_state_dict
+from models.untrusted.text_files import load_json
 
 SPECTRAL_EPS = 1e-6  # of BigGAN-PyTorch's unit vectors
 MOST_CONFIG_BYTES = 1 << 20
@@ -35,6 +35,7 @@ def read(content, file):
     """(state dict in our layout, options) of the content of such a file. Raises UserError if it is not one."""
     if not is_state_dict(content):
         raise UserError(f"{file} is not a BigGAN: it contains something other than float tensors")
+    check_filled(content, file)
     if "linear.u0" in content:
         return _folded(content, file, "weight", {"u0": 0, "sv0": None}, _one_power_step), {}
     state = _folded(content, file, "weight_orig", {"weight_u": 0, "weight_v": 1}, _by_stored_vectors)
@@ -103,10 +104,7 @@ def _config_beside(file):
 def _read_config(path):
     if path.stat().st_size > MOST_CONFIG_BYTES:
         raise UserError(f"{path} is larger than the settings of a BigGAN-deep can be")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError: of JSON, of UTF-8, of numbers too long
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    return load_json(path)
 
 
 def _upsampling_of(config, channels, path, file):
@@ -115,7 +113,8 @@ def _upsampling_of(config, channels, path, file):
     if not isinstance(layers, list) or not all(_is_layer(layer) for layer in layers) or type(width) is not int:
         raise UserError(f"{path} does not hold the settings of a BigGAN-deep: it lacks `layers` or `channel_width`")
     if config.get("eps", TabulatedNorm.EPS) != TabulatedNorm.EPS:
-        raise UserError(f"{path} has eps {config['eps']!r}, and only networks with {TabulatedNorm.EPS} can be read")
+        eps = str(config["eps"])[:40]
+        raise UserError(f"{path} has eps {eps!r}, and only networks with {TabulatedNorm.EPS} can be read")
     stated = [(before * width, after * width) for _, before, after in layers]
     if stated != [*pairwise(channels)]:
         raise UserError(f"{path} does not fit {file.name} beside it: its layers have other widths, or another number")

@@ -6,11 +6,16 @@ import re
 import torch
 
 from models.errors import UserError
+from models.formats.genforce import check_filled
 from models.registry import FAMILIES
 
 LARGEST = 4096  # pixels
 MOST_BLOCKS = 100  # more than any published network has
 LONGEST_NAME = 200  # characters of the names of a class
+MOST_LAYERS = 100  # of a mapping network
+MOST_DIMENSIONS = 8192  # of codes: what is computed from all pairs of dimensions takes half a gigabyte
+MOST_CHANNELS = 16_384
+MOST_ROWS = 100_000  # classes, and rows of tables
 MOST_NUMBERS = 1 << 28  # of a layer's feature maps, for one image: 1 GiB, eight times what StyleGAN2 has at 1024 px
 
 
@@ -19,10 +24,8 @@ def build(state, options, file):
 
     options: {name: value} of `genforce.OPTIONS`. Raises UserError, naming `file`, where they do not fit a network.
     """
+    check_filled(state, file)
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    empty = next((key for key, value in state.items() if not value.numel()), None)
-    if empty:
-        raise UserError(f"{file} is broken: {empty} is empty")
     network = _network(shapes, file)
     settings = settings_of(network, shapes, file)
     options = _checked(options, network, settings, file)
@@ -71,6 +74,9 @@ def settings_of(network, shapes, file):
         raise UserError(f"{file} is not a {network.__name__}: its {odd} has shape {shapes[odd]}") from None
     except ValueError as error:
         raise UserError(f"{file} is not a {network.__name__}: {error}") from None
+    excess = _excess(first, channels)
+    if excess:
+        raise UserError(f"{file} is not a {network.__name__}: it has {excess}")
     doubles = not hasattr(network, "upsampling")  # whether each block doubles the resolution
     if doubles and 2 << len(channels) > LARGEST:
         raise UserError(f"{file} is not a {network.__name__}: its layers exceed {LARGEST} px")
@@ -79,6 +85,25 @@ def settings_of(network, shapes, file):
     if doubles and any(width * (4 << i) ** 2 > MOST_NUMBERS for i, width in enumerate(channels)):
         raise UserError(f"{file} is not a {network.__name__}: a layer of it would take more than 1 GiB for one image")
     return *first, channels
+
+
+def _excess(first, channels):
+    """What exceeds its limit of a network's settings, in words; None where nothing does.
+
+    first: all settings but the last: the dimensions of codes, which may be those of all layers of a mapping network, or
+    are followed by those of a class; then numbers of classes and rows.
+    """
+    widths = first[0] if isinstance(first[0], list) else first[:2]
+    if len(widths) - 1 > MOST_LAYERS:
+        return f"{len(widths) - 1:,} mapping layers"
+    if not all(1 <= width <= MOST_DIMENSIONS for width in widths):
+        return f"codes of {max(widths):,} dimensions, where 1 to {MOST_DIMENSIONS:,} are possible"
+    if not all(1 <= width <= MOST_CHANNELS for width in channels):
+        return f"{max(channels):,} channels, where 1 to {MOST_CHANNELS:,} are possible"
+    rows = [number for number in first[2:] if isinstance(number, int)]
+    if not all(number <= MOST_ROWS for number in rows):
+        return f"{max(rows):,} classes or rows"
+    return None
 
 
 def _checked(options, network, settings, file):

@@ -13,7 +13,7 @@ import torch
 
 from models.dcgan import COLOURS, KERNEL
 from models.errors import UserError
-from models.formats.genforce import is_state_dict
+from models.formats.genforce import check_filled, is_state_dict
 
 KEY = re.compile(r"(?:module\.)?main\.(\d{1,4})\.(\w{1,40})")
 COUNTER = "num_batches_tracked"  # of a batch norm; an integer, and of no use in evaluation
@@ -32,6 +32,7 @@ def read(content, file):
     state = _found(content)[0]
     if not is_state_dict(state):
         raise UserError(f"{file} is not a DCGAN: it has tensors that are not of floats")
+    check_filled(state, file)
     parts = {}
     for key, value in state.items():
         match = KEY.fullmatch(key)

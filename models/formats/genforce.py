@@ -29,10 +29,15 @@ def is_state_dict(state):
         isinstance(key, str)
         and isinstance(value, torch.Tensor)
         and value.is_floating_point()
-        and value.layout == torch.strided
-        and not value.is_meta
         for key, value in state.items()
     )
+
+
+def check_filled(state, file):
+    """Raise UserError where a tensor of a state dict has no numbers."""
+    empty = next((key for key, value in state.items() if not value.numel()), None)
+    if empty is not None:
+        raise UserError(f"{file} is broken: {empty} is empty")
 
 
 def content(generator):

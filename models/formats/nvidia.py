@@ -156,6 +156,8 @@ def _of_block(i, key, value):
     elif rest == "noise_const":
         rest, value = "noise", value[None, None]
     elif rest == "weight" and layer == "conv0":
+        if value.ndim != 4:
+            raise UserError(f"its {key[:60]} has shape {tuple(value.shape)}, but only four dimensions are supported")
         value = value.flip(2, 3)  # to upsample, theirs convolves and ours correlates
     return f"{ours}.{rest.replace('affine', 'style')}", value
 

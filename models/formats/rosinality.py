@@ -4,15 +4,18 @@ The layers are numbered in the order of the network: conv1 and to_rgb1 at 4 pixe
 the first of which upsamples, and one of `to_rgbs`. Its transposed convolutions do not mirror their weights, ours do.
 """
 
+import math
 import re
 
 import torch
 
 from models.errors import UserError
-from models.formats.genforce import is_state_dict
+from models.formats.building import MOST_DIMENSIONS
+from models.formats.genforce import check_filled, is_state_dict
 from models.stylegan2 import Mapping
 
 MEAN_SAMPLES = 16_384  # to estimate the mean of W where the file does not have it
+MOST_WEIGHTS = 1 << 24  # of a mapping network whose mean is estimated, eight times the published ones
 MOST_LAYERS = 21  # those of 4096 pixels
 LAYER = {
     "conv.weight": "weight",
@@ -34,6 +37,7 @@ def read(content, file):
     found = content["g_ema"]
     if not is_state_dict(found) or "conv1.conv.weight" not in found:
         raise UserError(f"{file} is not a StyleGAN2 by rosinality: its g_ema has other tensors")
+    check_filled(found, file)
     state = {}
     for key, value in found.items():
         name = _name(key)
@@ -87,6 +91,9 @@ def _mean(weights, file):
     shapes = [tuple(weights.get(f"mapping.dense{i}.weight", torch.empty(0)).shape) for i in range(len(weights) // 2)]
     if not shapes or any(len(shape) != 2 for shape in shapes):
         raise UserError(f"{file} is not a StyleGAN2 by rosinality: its mapping network (style.1, ...) is incomplete")
+    width = max(side for shape in shapes for side in shape)
+    if width > MOST_DIMENSIONS or sum(math.prod(shape) for shape in shapes) > MOST_WEIGHTS:
+        raise UserError(f"{file} lacks the mean of W (latent_avg), and its mapping network is too large to estimate it")
     mapping = Mapping([shapes[0][1], *(shape[0] for shape in shapes)])
     try:
         mapping.load_state_dict({key.removeprefix("mapping."): value for key, value in weights.items()})

@@ -5,6 +5,7 @@ import math
 import zipfile
 import zlib
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from models.errors import UserError
 
 MOST_BYTES = 256 << 20  # of an array in an archive, which may be packed into very few
 ERRORS = (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError, KeyError,
-          zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
+          TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 
 
 def load_array(path):
@@ -29,7 +30,7 @@ def load_array(path):
         array = np.lib.format.open_memmap(path, mode="r")
         if array.dtype.kind not in "fiu":
             raise ValueError(f"its numbers are of the type {array.dtype}")
-        return torch.from_numpy(array.astype(np.float32))
+        return torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     except ERRORS as error:
         raise _unreadable(path, error) from None
 

@@ -8,6 +8,7 @@ import struct
 from typing import NamedTuple
 
 from models.untrusted.pickles import BrokenPickle, ForbiddenGlobal, Function, load
+from models.untrusted.plain_data import NotPlain, Plain
 from models.untrusted.storages import read_storage, strided
 
 # {numpy's name of a type: struct's}
@@ -85,11 +86,25 @@ GLOBALS = {
 
 
 def load_modules(stream):
-    """The content of a pickle (a BytesIO or an mmap), with a `Module` for each network.
+    """The content of a pickle (a BytesIO or an mmap), plain data with a `Module` for each network.
 
-    Raises BrokenPickle where it is damaged, and ForbiddenGlobal where it needs more than networks do.
+    Raises BrokenPickle where it is damaged or exceeds the limits of `plain_data`, and ForbiddenGlobal where it needs
+    more than networks do.
     """
-    return load(stream, _find)
+    plain = Plain()
+    plain.convert = lambda item, depth: _converted(item, depth, plain)
+    try:
+        return plain.tree(load(stream, _find))
+    except NotPlain as error:
+        raise BrokenPickle(f"it {error}") from None
+
+
+def _converted(item, depth, plain):
+    if type(item) is Module:
+        return Module(plain.tree(item.class_name, depth), plain.tree(item.state, depth + 1))
+    if type(item) is _Tensor:
+        return item
+    raise NotPlain(f"has a {type(item).__name__.lower()}")
 
 
 def _find(module, name):

@@ -7,6 +7,8 @@ executes these. It does not know the opcodes that create instances of other clas
 import pickletools
 import struct
 
+from models.untrusted.plain_data import LARGEST_KEY
+
 
 class BrokenPickle(ValueError):
     """Its message says what is wrong with the pickle."""
@@ -27,10 +29,16 @@ class Function:
         self.call = call
 
 
-# Two generators and a discriminator take about ten thousand.
-MOST_OPERATIONS = 1_000_000
+class Instance:
+    """What a `Function` may give for an object of some class: the class is not there, its state is plain data."""
 
-KEYS = (str, int, float, bool, type(None))  # a nested tuple could take forever to hash
+    state = None
+
+
+# Two generators and a discriminator take about ten thousand; a checkpoint, eight for each entry of its statistics.
+MOST_OPERATIONS = 4_000_000
+
+KEYS = (str, int, bool, type(None))  # a nested tuple could take forever to hash
 LITERALS = frozenset(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 "
     "STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8".split()
@@ -44,8 +52,9 @@ def load(stream, find, persistent=None):
     """The content of one pickle; `stream`, a BytesIO or an mmap, is left at its end.
 
     find(module, name): what a global stands for, a `Function` or data; raises ForbiddenGlobal. persistent(id): what a
-    persistent id stands for. NEWOBJ calls a `Function`; the state that BUILD would set is dropped, and so is the
-    content of sets. Raises BrokenPickle where the pickle is damaged, or contains anything else.
+    persistent id stands for. NEWOBJ calls a `Function`; the state that BUILD would set is dropped, unless it is that of
+    an `Instance`, and so is the content of sets. Raises BrokenPickle where the pickle is damaged, or contains anything
+    else.
     """
     machine = _Machine(find, persistent)
     try:
@@ -148,6 +157,8 @@ class _Machine:
         for key, value in zip(items[::2], items[1::2]):
             if type(key) not in KEYS:
                 raise BrokenPickle(f"it has a key of type {type(key).__name__}")
+            if type(key) is int and abs(key) >= LARGEST_KEY:
+                raise BrokenPickle(f"it has a key of {key.bit_length():,} bits")
             self.stack[-1][key] = value
 
     def on_empty_set(self, _):
@@ -178,9 +189,11 @@ class _Machine:
     on_newobj = on_reduce
 
     def on_build(self, _):
-        self.stack.pop()
+        state = self.stack.pop()
         if not self.stack:
             raise BrokenPickle("it is damaged (it builds nothing)")
+        if type(self.stack[-1]) is Instance:
+            self.stack[-1].state = state
 
     def on_binpersid(self, _):
         if self.persistent is None:

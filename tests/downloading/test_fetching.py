@@ -22,6 +22,27 @@ def fetched(server, tmp_path, path, sha=None, part=None, **settings):
     return part.read_bytes()
 
 
+def sending(code=200, content=b"some bytes", **headers):
+    """An answer with these headers alone, and this content."""
+
+    def act(page, handler):
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    return act
+
+
+def refusal(server, tmp_path, path, *words):
+    """A fetch that fails in one line, and leaves nothing behind."""
+    with pytest.raises(fetching.FetchError) as raised:
+        fetched(server, tmp_path, path)
+    assert "\n" not in str(raised.value) and all(word in str(raised.value) for word in words)
+    assert not list(tmp_path.iterdir())
+
+
 BIG = bytes(range(256)) * 4000  # about 1 MB: more than a buffer
 
 
@@ -190,3 +211,54 @@ def test_redirections_are_followed_with_their_cookies(server, tmp_path):
 
     server.pages |= {"link": Page(b"", redirect), "big": Page(BIG, guarded)}
     assert fetched(server, tmp_path, "link") == BIG
+
+
+def test_file_without_a_length_is_fetched(server, tmp_path):
+    server.pages["big"] = Page(b"", sending(content=BIG))
+    assert fetched(server, tmp_path, "big") == BIG
+
+
+@pytest.mark.parametrize("limit", ["bytes", "disk"])
+def test_server_that_never_stops_is_left(limit, server, tmp_path, monkeypatch):
+    def endless(page, handler):
+        sending(content=b"")(page, handler)
+        for _ in range(1000):
+            handler.wfile.write(BIG)
+
+    if limit == "bytes":
+        monkeypatch.setattr(fetching, "MOST_UNSTATED", 3_000_000)
+    else:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=6_000_000))
+    server.pages["big"] = Page(b"", endless)
+    refusal(server, tmp_path, "big", "does not say how long", "3,000,000 bytes")
+
+
+def test_part_of_a_file_that_was_not_asked_for_is_refused(server, tmp_path):
+    server.pages["big"] = Page(b"", sending(206, Content_Range="bytes 0-9/10"))
+    refusal(server, tmp_path, "big", "a different part")
+
+
+@pytest.mark.parametrize("stated", ["9" * 5000, "10/" + "9" * 5000, "x"])
+def test_range_of_five_thousand_digits_is_not_that_of_the_file(stated, server, tmp_path):
+    server.pages["big"] = Page(BIG, Once(dropping(300_000)), Once(sending(206, Content_Range=f"bytes 300000-{stated}")))
+    assert fetched(server, tmp_path, "big") == BIG
+
+
+def test_length_of_five_thousand_digits_is_not_one(server, tmp_path):
+    server.pages["big"] = Page(b"", sending(content=b"bytes", Content_Length="9" * 5000))
+    assert fetched(server, tmp_path, "big") == b"bytes"
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x"])
+def test_redirections_to_other_schemes_are_refused(place, server, tmp_path):
+    server.pages["big"] = Page(b"", sending(302, Location=place, Content_Length="0"))
+    refusal(server, tmp_path, "big")
+
+
+@pytest.mark.parametrize("note", ["[" * 5000, '{"url": 5, "validator": [], "length": "x"}', "null", '{"length": -1}'])
+def test_damaged_note_of_a_part_is_ignored(note, server, tmp_path):
+    part = part_of(tmp_path, server.url("big"))
+    part.write_bytes(BIG[:1000])
+    part.with_name(f"{part.name}.json").write_text(note)
+    server.pages["big"] = Page(BIG)
+    assert fetched(server, tmp_path, "big", part=part) == BIG

@@ -1,5 +1,6 @@
 """Archives that are damaged, or that reach outside of the directory that they are unpacked to."""
 
+import gzip
 import shutil
 import subprocess
 import tarfile
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from tar_archives import special, tar
 from tiny_assets import PROBE, refused, serve
+
+from lib.downloading import archives
 
 ESCAPES = {
     "dots": tar({"../probe.pth": PROBE}),
@@ -78,6 +81,41 @@ def test_archive_larger_than_the_disk_is_not_unpacked(command, place, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda path: types.SimpleNamespace(free=1_000_000))
     refused(command("--only", "probe"), "3,000,000 bytes")
     assert "weights/probe/probe.pth" not in place.files()
+
+
+def claiming(kind, size):
+    """A header of this kind that claims this size, and some bytes."""
+    member = special("x", kind)
+    member.size = size
+    return member.tobuf(tarfile.GNU_FORMAT) + bytes(5000)
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+@pytest.mark.parametrize("size", [1 << 40, (1 << 62) + 5])
+@pytest.mark.parametrize("packed", [False, True])
+def test_header_that_claims_more_than_memory_is_refused(kind, size, packed, command, place):
+    content = claiming(kind, size)
+    serve(place, "probe", gzip.compress(content) if packed else content)
+    refused(command("--only", "probe"), "probe.tar", "a header that claims")
+    assert not place.to.exists()
+
+
+def test_file_of_a_negative_size_is_refused(command, place):
+    serve(place, "probe", claiming(tarfile.REGTYPE, -(1 << 40)))
+    refused(command("--only", "probe"), "probe.tar", "it")
+
+
+def test_archive_that_unpacks_to_thousands_of_times_its_size_is_refused(command, place, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED", 1_000_000)
+    serve(place, "probe", tar({"probe.pth": bytes(10_000_000)}, mode="w:xz"))
+    refused(command("--only", "probe"), "more than weights can be")
+    assert "weights/probe/probe.pth" not in place.files()
+
+
+def test_archive_of_too_many_members_is_refused(command, place, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 10)
+    serve(place, "probe", tar({f"{i}.pth": b"" for i in range(20)}))
+    refused(command("--only", "probe"), "more than 10 members")
 
 
 def test_sparse_file_is_refused(command, place, tmp_path):

@@ -1,0 +1,240 @@
+"""Every reader of strangers' files: valid files for it to be mutated, and how it is called.
+
+A reader gets a directory with the files of one seed, of which one was mutated. Whatever a command would do with what it
+gives, such as building a network, belongs to it.
+"""
+
+import io
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = REPOSITORY / "tests" / "data"
+sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "downloading")]
+
+
+class Reader:
+    """seeds: {name: {file name: bytes}}, the first file is mutated. read(directory, file): raises UserError, or what
+    else is in `refusals`, where a file is refused."""
+
+    refusals = ()
+
+    def seeds(self):
+        raise NotImplementedError
+
+    def read(self, directory, file):
+        raise NotImplementedError
+
+
+def _saved(content, **options):
+    file = io.BytesIO()
+    torch.save(content, file, **options)
+    return file.getvalue()
+
+
+def _files(*names):
+    return {name: {Path(name).name: (DATA / name).read_bytes()} for name in names}
+
+
+class Generators(Reader):
+    def seeds(self):
+        from nvidia_pickles import tiny_pickle
+
+        from models.formats import genforce, read_generator, safetensors
+
+        tiny = read_generator(DATA / "pggan_tiny.pth")
+        legacy = _saved(genforce.content(tiny), _use_new_zipfile_serialization=False)
+        with tempfile.TemporaryDirectory() as folder:
+            nvidia = tiny_pickle(DATA, Path(folder) / "tiny.pkl").read_bytes()
+        rosinality = torch.load(DATA / "rosinality_tiny.pt", weights_only=True)
+        del rosinality["latent_avg"]
+        made = {
+            "legacy": {"legacy.pth": legacy},
+            "safetensors": {"tiny.safetensors": safetensors.content(tiny)},
+            "nvidia": {"tiny.pkl": nvidia},
+            "without a mean": {"tiny.pt": _saved(rosinality)},
+            "settings": {"config.json": (DATA / "biggan_deep_tiny.json").read_bytes(),
+                         "biggan_deep_tiny.bin": (DATA / "biggan_deep_tiny.bin").read_bytes()},
+        }  # fmt: skip
+        dcgan = {f"main.{3 * i}.weight": torch.randn(a, b, 4, 4) for i, (a, b) in enumerate([(8, 8), (8, 3)])}
+        dcgan |= {f"main.1.{key}": torch.rand(8) for key in ("weight", "bias", "running_mean", "running_var")}
+        made["dcgan"] = {"dcgan.pt": _saved(dcgan)}
+        names = ("stylegan2_tiny.pth", "pggan_tiny.pth", "rosinality_tiny.pt", "biggan_pytorch_tiny.pth")
+        return made | _files(*names)
+
+    def read(self, directory, file):
+        from models.load_generator import load_generator
+
+        weights = next(path for path in directory.iterdir() if path.suffix != ".json")
+        generator = load_generator(weights)
+        if generator.resolution <= 128:
+            code = torch.zeros(1, generator.z_dim)
+            if generator.family.conditional:
+                code = generator.codes(code, torch.tensor([0]))
+            generator.from_z(code, 0.7 if generator.family.truncates else 1)
+
+
+class Clips(Reader):
+    def seeds(self):
+        import warnings
+
+        from models.formats.openai_clip import clip
+
+        torch.manual_seed(0)
+        resnet = clip.model.CLIP(16, 32, (1, 1, 1, 1), 8, None, 77, 49408, 64, 1, 1)
+        vit = clip.model.CLIP(16, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
+        for model in (resnet, vit):
+            model.token_embedding.weight.data = torch.zeros(1).expand(49408, 64)  # small files are quickly written
+        states = {name: {key: value.half() for key, value in model.state_dict().items() if value.is_floating_point()}
+                  for name, model in (("resnet", resnet), ("vit", vit))}  # fmt: skip
+        made = {name: {f"{name}.pt": _saved(state)} for name, state in states.items()}
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            texts, images = torch.zeros(1, 77, dtype=torch.long), torch.zeros(1, 3, 32, 32)
+            torch.jit.save(torch.jit.trace(vit, (images, texts), check_trace=False), file)
+        return made | {"script": {"script.pt": file.getvalue()}}
+
+    def read(self, directory, file):
+        from models.clip_encoder import load_clip
+
+        encoder = load_clip(file)
+        encoder.encode_text(["a face"])
+        encoder.encode_images(torch.zeros(1, 3, 64, 64))
+
+
+class Codes(Reader):
+    def seeds(self):
+        return {"w+": {"w+.pt": _saved(torch.randn(2, 10, 32))}, "w": {"w.pt": _saved(torch.randn(3, 32))}}
+
+    def read(self, directory, file):
+        from lib.pools import code_hash, read_w_plus
+
+        code_hash(read_w_plus(file, _tiny()))
+
+
+def _tiny(cache={}):  # noqa: B006
+    from models.load_generator import load_generator
+
+    if not cache:
+        cache["generator"] = load_generator(DATA / "stylegan2_tiny.pth")
+    return cache["generator"]
+
+
+class Arrays(Reader):
+    def seeds(self):
+        import numpy as np
+
+        made = {}
+        for kind in ("<f4", ">f8", "<i8", "|u1"):
+            file = io.BytesIO()
+            np.save(file, np.arange(24, dtype=kind).reshape(4, 6))
+            made[kind] = {"array.npy": file.getvalue()}
+        return made
+
+    def read(self, directory, file):
+        from models.untrusted.numpy_files import load_array
+
+        load_array(file).isfinite().all()
+
+
+class Corpora(Reader):
+    def seeds(self):
+        pairs = [[f"a face {i}", f"another face {i}"] for i in range(20)]
+        return {
+            "json": {"c.json": json.dumps(pairs, indent=1).encode()},
+            "text": {"c.txt": "\n".join("|".join(poles) for poles in pairs).encode()},
+        }
+
+    def read(self, directory, file):
+        from lib.dipoles import load_corpus
+
+        load_corpus(file)
+
+
+class Experiments(Reader):
+    """What `open_experiment` reads of a directory: its settings, sentences and weights."""
+
+    DIRECTORY = DATA / "layout1" / "complete"
+
+    def seeds(self):
+        names = "args.json", "models/semantic_dipoles.json", "models/latent_support_sets.pt"
+        files = {name: (self.DIRECTORY / name).read_bytes() for name in names}
+        return {name: {name: files[name], **files} for name in names}
+
+    def read(self, directory, file):
+        from lib.trained import open_experiment
+
+        open_experiment(directory, DATA / "stylegan2_tiny.pth")
+
+
+class Checkpoints(Reader):
+    """What other projects leave of their methods, for the tiny generator, whose codes have 32 dimensions."""
+
+    def seeds(self):
+        options = {"description": "purple hair", "lr": 0.5, "no_fine_mapper": False}
+        groups = {f"mapper.{group}_mapping" for group in ("course", "medium", "fine")}
+        mappers = {"levels": sorted(groups), "single": ["mapper.mapping"]}
+        made = {name: {f"{name}.pt": _saved({"state_dict": _perceptrons(names), "opts": options})}
+                for name, names in mappers.items()}  # fmt: skip
+        directions = {"model": {"params": torch.randn(5, 32)}, "projector": {"0.weight": torch.randn(4, 4)}}
+        return made | {"directions": {"directions.pt": _saved(directions)}}
+
+    def read(self, directory, file):
+        from lib.trained import open_experiment
+
+        open_experiment(file, DATA / "stylegan2_tiny.pth")
+
+
+def _perceptrons(names):
+    shapes = {"weight": (32, 32), "bias": (32,)}
+    layers = [f"{name}.mapping.{i}" for name in names for i in range(1, 5)]
+    return {f"{layer}.{kind}": torch.randn(*shape) for layer in layers for kind, shape in shapes.items()}
+
+
+class Graphs(Reader):
+    """Judges' .onnx files, as far as they are read and not computed."""
+
+    def seeds(self):
+        from onnx import TensorProto, helper, numpy_helper
+
+        node = helper.make_node("Gemm", ["x", "w"], ["y"])
+        weight = numpy_helper.from_array(torch.zeros(4, 2).numpy(), "w")
+        ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, n]) for name, n in (("x", 4), ("y", 2))]
+        graph = helper.make_graph([node], "g", ports[:1], ports[1:], [weight])
+        return {"gemm": {"judge.onnx": helper.make_model(graph).SerializeToString()}}
+
+    def read(self, directory, file):
+        from models.untrusted.onnx_graph import read_graph
+
+        read_graph(file.read_bytes(), file)
+
+
+class Archives(Reader):
+    def seeds(self):
+        from tar_archives import tar
+
+        files = {"nets/a.pth": bytes(3000), "nets/b.pth": b"x" * 700}
+        return {mode: {"nets.tar": tar(files, mode=mode)} for mode in ("w", "w:gz", "w:xz", "w:bz2")}
+
+    @property
+    def refusals(self):
+        from lib.downloading.archives import ArchiveError
+
+        return (ArchiveError,)
+
+    def read(self, directory, file):
+        from lib.downloading.archives import regular_files, unpack
+
+        with regular_files(file, 1 << 30) as files:
+            unpack(files, directory / "unpacked")
+
+
+READERS = {
+    "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
+    "experiments": Experiments, "checkpoints": Checkpoints, "graphs": Graphs, "archives": Archives,
+}  # fmt: skip
