@@ -177,7 +177,7 @@ def place(tmp_path, monkeypatch, run_warm, made_up):
     return go
 
 
-def test_a_comparison_goes_on_where_it_was_stopped_and_writes_table_plot_and_picture(place, tmp_path, monkeypatch):
+def test_a_comparison_goes_on_where_it_stopped_and_writes_table_plot_and_picture(place, tmp_path, monkeypatch, capsys):
     from scripts.compare.measuring import Measure
 
     report = Measure.report
@@ -203,6 +203,8 @@ def test_a_comparison_goes_on_where_it_was_stopped_and_writes_table_plot_and_pic
     done, text = len(place.commands), (tmp_path / "results.json").read_text()
     place()
     assert len(place.commands) == done and (tmp_path / "results.json").read_text() == text
+    place("--work=elsewhere", "--write")  # as in a clone, which has the results alone
+    assert len(place.commands) == done and "is left as it is" in capsys.readouterr().out
 
 
 def test_what_train_refuses_is_a_result(place, tmp_path, results):

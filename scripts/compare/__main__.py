@@ -112,9 +112,9 @@ class Comparison:
     def directory(self, run):
         return self.work / run.world / run.contender
 
-    def train(self, run, pool):
+    def train(self, run, pool, only_kept=False):
         per_code = CONTENDERS[run.contender].per_code
-        return training.train(run, self.directory(run), self.results, pool if per_code else None)
+        return training.train(run, self.directory(run), self.results, pool if per_code else None, only_kept)
 
     def tune(self, run):
         pool, sources = self.pool(run, TUNING_SEED, self.args.tuning_codes)
@@ -164,24 +164,33 @@ class Comparison:
             self.write_picture(world)
 
     def write_picture(self, world):
-        """A row for each method whose experiment is kept."""
+        """A row for each method. Where not all of their experiments are kept, the picture that is there stays."""
         from scripts.compare import picture
 
-        rows, args, asked = {}, self.args, self.measure(world)
-        path = asked.dipoles.index(WORLDS[world].meaning)
-        for name in schedule.contenders_in(world, args.method):
+        path = self.measure(world).dipoles.index(WORLDS[world].meaning)
+        rows, file = {}, self.args.docs / f"comparison_{world}.jpg"
+        for name in schedule.contenders_in(world, self.args.method):
             chosen = schedule.best_setting(self.results, world, name) or schedule.PUBLISHED
-            one = schedule.Run(world, name, chosen, args.seeds[0])
-            if "report" not in (self.results.get(one.key) or {}):
-                continue
-            pool, sources = self.pool(one, FRESH_SEED, args.codes)
-            directory, _ = self.train(one, pool)
-            candidates = self.results.get(one.key)["tuning"]["candidates"]
-            rows[CONTENDERS[name].title] = picture.frames(directory, WORLDS[world].gan, candidates, path, sources[0],
-                                                          asked.device)  # fmt: skip
-        if rows:
-            first, second = asked.asked[path]
-            picture.save(picture.sheet(rows, (second, first)), args.docs / f"comparison_{world}.jpg")
+            found = self.results.get(schedule.Run(world, name, chosen, self.args.seeds[0]).key) or {}
+            if "report" in found:
+                rows[CONTENDERS[name].title] = self.frames(world, name, chosen, found["tuning"]["candidates"], path)
+        if not all(images is not None for images in rows.values()):
+            print(f"{file} is left as it is: {self.work} lacks experiments of its rows")
+        elif rows:
+            first, second = self.measure(world).asked[path]
+            picture.save(picture.sheet(rows, (second, first)), file)
+
+    def frames(self, world, name, setting, candidates, path):
+        """The images of a picture's row, or None where the experiment is not kept."""
+        from scripts.compare.picture import frames
+
+        run = schedule.Run(world, name, setting, self.args.seeds[0])
+        if not self.directory(run).is_dir():
+            return None
+        pool, sources = self.pool(run, FRESH_SEED, self.args.codes)
+        kept = self.train(run, pool, only_kept=True)
+        device = self.measure(world).device
+        return kept and frames(kept[0], WORLDS[world].gan, candidates, path, sources[0], device)
 
     def say(self):
         """What is there, and what is still to be done."""

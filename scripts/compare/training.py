@@ -121,11 +121,11 @@ def iterations(run, rate, budget):
     return min(fitting, round(published * max(1, run.factor)))
 
 
-def train(run, directory, results, pool=None):
+def train(run, directory, results, pool=None, only_kept=False):
     """Train a run, unless it is there already -> (the experiment's directory, what is known of its training).
 
     directory: a place for all of the contender's runs. pool: the codes of a contender that edits given codes alone.
-    Raises UserError where train.py refuses the settings.
+    only_kept: whether to return None instead of training it. Raises UserError where train.py refuses the settings.
     """
     contender, name = CONTENDERS[run.contender], name_of(run, pool)
     budget, clock = results.conditions["budget"], results.conditions["clock"]
@@ -133,6 +133,8 @@ def train(run, directory, results, pool=None):
     found = _complete(home, name)
     if found and (found / FACTS).is_file():
         return found, read_json(found / FACTS)
+    if only_kept:
+        return None
     flags, count = train_flags(run, pool) | {"seed": run.seed, "exp-id": name}, None
     if not contender.closed_form:
         count = iterations(run, measured_rate(run, directory / f"probe-{name}", pool, results, clock), budget)
