@@ -94,7 +94,7 @@ def main(arguments):
 
     found = []
     if args.pool:
-        device, options = distributed.join(choose_device(args.cuda, args.ops)), Options.of(vars(args))
+        device, options = distributed.join(choose_device(args)), Options.of(vars(args))
         found = [evaluate(directory, options, device) for directory in args.compared or [args.exp or args.directions]]
         distributed.leave()
     if not distributed.is_first():

@@ -79,7 +79,9 @@ def main(arguments):
     from lib.walking import sampling
     from models.load_generator import load_generator
 
-    generator = load_generator(args.gan, distributed.join(choose_device(args.cuda, args.ops)))
+    device = distributed.join(choose_device(args))
+    args.cuda, args.device = device.type == "cuda", str(device)
+    generator = load_generator(args.gan, device)
     space = sampling.space_of_pool(generator, args.stylegan_space, args.truncation, args.biggan_target_classes)
     args.biggan_target_classes = None if args.biggan_target_classes is None else space.classes
     if args.from_codes:

@@ -138,7 +138,7 @@ def main(arguments):
     from models.files import sha256
     from models.load_generator import generator_file, load_generator
 
-    device = distributed.join(choose_device(settings.cuda, settings.ops))
+    device = distributed.join(choose_device(settings))
     # A run that is resumed keeps the settings that it began with, whatever the flags' defaults are by now.
     begun = distributed.from_first(lambda: begun_with(arguments))
     if begun:
@@ -150,6 +150,7 @@ def main(arguments):
     generator = load_generator(settings.gan, device)
     if not begun:
         settings = settings_of(args, generator.family)
+    settings = replace(settings, cuda=device.type == "cuda", device=str(device))
     settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
     if settings.batch_size < distributed.world_size():
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "

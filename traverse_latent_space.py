@@ -104,7 +104,7 @@ def main(arguments):
     from lib.walking.encoding import default_workers
     from models.files import sha256
 
-    device = distributed.join(choose_device(args.cuda, args.ops))
+    device = distributed.join(choose_device(args))
     if args.directions is None:
         experiment = open_experiment(args.exp, args.gan, device, args.stylegan_space)
     else:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib import distributed, startup
 from models import directories
-from models.errors import UserError, one_line
+from models.errors import UserError, one_line, quoted
 
 ROOT = Path(__file__).resolve().parent.parent
 NO_MEMORY = re.compile("can't allocate memory|out of memory", re.IGNORECASE)
@@ -90,25 +90,51 @@ def add_device_arguments(parser):
     group = parser.add_argument_group("device")
     group.add_argument("--cuda", action="store_true", default=True, help="use a CUDA device if there is one (default)")
     group.add_argument("--no-cuda", dest="cuda", action="store_false", help="stay on the CPU")
+    group.add_argument("--device", default=argparse.SUPPRESS, metavar="DEVICE",
+                       help="cpu, cuda, cuda:N or mps, instead of --cuda and --no-cuda")
     group.add_argument("--ops", default="auto", choices=("auto", "cuda", "reference"),
                        help="on a GPU, auto: our CUDA kernels if they can be compiled; cuda: our kernels or an error; "
                             "reference: plain PyTorch")
     return group
 
 
-def choose_device(cuda, ops="auto"):
+def choose_device(args):
     """The device to compute on. Also sets which implementation of `models.ops` the generators use, from --ops.
 
-    Raises UserError if `ops` is "cuda" and there is no CUDA device or the kernels cannot be compiled.
+    args: what --cuda, --ops and --device gave, or settings with these names. Raises UserError if there is no such
+    device, if flags contradict each other, and for --ops=cuda if the kernels cannot be compiled.
     """
     import torch
 
     from models.ops import set_ops
 
-    if ops == "cuda" and not cuda:
-        raise UserError("--ops=cuda needs a CUDA device and contradicts --no-cuda: leave out one of the two")
-    set_ops(ops)
-    return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
+    name = getattr(args, "device", None)
+    if not args.cuda and name not in (None, "cpu"):
+        raise UserError(f"--device={name} contradicts --no-cuda: leave out one of the two")
+    device = _device(name or ("cuda" if args.cuda and torch.cuda.is_available() else "cpu"))
+    if args.ops == "cuda" and (not args.cuda or name == "cpu"):
+        flag = "--device=cpu" if args.cuda else "--no-cuda"
+        raise UserError(f"--ops=cuda needs a CUDA device and contradicts {flag}: leave out one of the two")
+    set_ops(args.ops)
+    return device
+
+
+def _device(name):
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"--device {quoted(name)} is not a device: give cpu, cuda, cuda:N or mps")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("this machine, or this PyTorch, has no mps: leave out --device")
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise UserError(f"there is no {name} here, where PyTorch finds {count} CUDA devices: leave out --device")
+    return device
 
 
 def run(main):

@@ -42,6 +42,9 @@ def join(device):
     import torch
     import torch.distributed as dist
 
+    if device.index is not None or device.type == "mps":
+        raise UserError(f"--device={device} is one device, and several processes need one each: give --device=cuda or "
+                        "cpu")
     if device.type == "cuda":
         index = int(os.environ.get("LOCAL_RANK", 0))
         if index >= torch.cuda.device_count():

@@ -187,7 +187,8 @@ class TrainingSettings(GeneratorSettings):
     exp_id: str = setting("", named=True)
     log_freq: int = setting(10, COUNT)
     ckp_freq: int = setting(1000, COUNT, FREE)
-    cuda: bool = setting(True, use=FREE)
+    cuda: bool = setting(True, use=FREE)  # whether a CUDA device was used; early settings: was allowed
+    device: str | None = setting(None, use=FREE)
     ops: str = setting("auto", use=FREE)
     micro_batch_size: int | None = setting(None, COUNT, FREE)
     compile: bool = setting(False, use=FREE)
@@ -204,7 +205,8 @@ class PoolSettings(GeneratorSettings):
     codes_sha1: str | None = setting(None, use=FACT)  # of that file's codes: other codes would be another pool
     verbose: bool = setting(False, use=FREE)
     batch_size: int | None = setting(None, COUNT, FREE)
-    cuda: bool = setting(True, use=FREE)
+    cuda: bool = setting(True, use=FREE)  # whether a CUDA device was used; early settings: was allowed
+    device: str | None = setting(None, use=FREE)
     ops: str = setting("auto", use=FREE)
 
 

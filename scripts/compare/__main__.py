@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from lib.command_line import choose_device, run
+from lib.command_line import run
 from models.errors import UserError
 from scripts.compare import schedule, tables, training
 from scripts.compare.contenders import CONTENDERS
@@ -140,7 +140,7 @@ class Comparison:
         from scripts.compare.measuring import Measure
 
         if world not in self.measures:
-            self.measures[world] = Measure(world, choose_device(True), self.args.samples)
+            self.measures[world] = Measure(world, self.args.samples)
         return self.measures[world]
 
     def pool(self, run, seed, count):

@@ -36,10 +36,11 @@ REPORTED = ("own_effect", "right_way", "reach", "leak", "stray", "bend", "identi
 class Measure:
     """One world's judge, sentences and codes."""
 
-    def __init__(self, world, device="cpu", samples=COUNT):
-        self.world, self.device, self.samples = WORLDS[world], device, samples
+    def __init__(self, world, samples=COUNT):
+        self.world, self.samples = WORLDS[world], samples
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.labels = [tuple(label) for label in load_corpus(self.world.corpus)]
-        self.judge = load_judge(self.world.judge, labels=tuple(self.labels), device=str(device))
+        self.judge = load_judge(self.world.judge, labels=tuple(self.labels), device=self.device)
         owns = self.judge.own(self.labels)
         for dipole, name in self.world.own.items():
             number, sign = name.removeprefix("-"), -1 if name.startswith("-") else 1
