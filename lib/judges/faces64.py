@@ -95,7 +95,7 @@ class Faces64Judge(Judge):
         """faceres' descriptors (B, 1024)."""
         return torch.from_numpy(self._faceres(images)["descriptor"]).to(images.device)
 
-    def shown(self, images):
+    def accepts(self, images):
         """Whether each image shows a face, by facemesh: (B,), of bool."""
         flags = self._run("facemesh", enlarged(images), ["flag"], MARGIN)["flag"]
         return torch.from_numpy(flags[:, 0] >= FACE)
