@@ -44,7 +44,7 @@ def parser():
                    help="use the codes of a tensor as they are, such as those of inverted photographs. StyleGAN2: (n, "
                         "layers, w_dim) or (n, w_dim); walk such a pool with --w-space. BigGAN: (n, z_dim) with one "
                         "target class, or (n, z_dim + embed_dim)")
-    p.add_argument("--accepted-by", metavar="JUDGE",
+    p.add_argument("--accepted-by", default="", metavar="JUDGE",
                    help="leave out codes whose image this judge does not accept; faces64: an image without a face")
     p.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     add_device_arguments(p)

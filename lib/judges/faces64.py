@@ -47,6 +47,7 @@ EYES, UPPER_LIP, LOWER_LIP, NOSE, JAW = (36, 45), (61, 62, 63), (67, 66, 65), 30
 # Of an image's side: rows and columns of the face's middle, and of the background left and right of it.
 MIDDLE = (0.36, 0.72), (0.33, 0.67)
 CORNERS = ((0.0, 0.25), (0.0, 0.14)), ((0.0, 0.25), (0.86, 1.0))
+LEAST_WIDTH = 0.2  # of a face, as a share of the side; where there is no face, landmarks are close together
 LEAST = 1e-3  # probabilities are kept away from 0 and 1 by this much before their logit is taken
 
 
@@ -142,8 +143,8 @@ def geometry(points):
     points = points.reshape(len(points), -1, 2)
     opening = np.mean([distance(points, *pair) for pair in zip(UPPER_LIP, LOWER_LIP)], axis=0)
     left, right = points[:, JAW, 0].T
-    turn = (points[:, NOSE, 0] - (left + right) / 2) / (right - left)
-    return np.stack([opening / distance(points, *EYES), turn])
+    turn = (points[:, NOSE, 0] - (left + right) / 2) / np.maximum(right - left, LEAST_WIDTH)
+    return np.stack([opening / np.maximum(distance(points, *EYES), LEAST_WIDTH / 2), turn])
 
 
 def patches(pixels):
