@@ -69,17 +69,15 @@ class Faces64Judge(Judge):
         hashes = " ".join([*self.names, *map(sha256, files)])
         self.fingerprint = f"faces64-{hashlib.sha256(hashes.encode()).hexdigest()}"
         self.identity = Identity("faceres' cosine", "cosine", 1.0, self.features, F.cosine_similarity)
-        self._last = None, None
+        self._images = self._pixels = self._described = None  # of the last batch
 
     def __call__(self, images):
-        pixels = enlarged(images)
+        """Numbers (B, N). What is known of a batch is kept until another tensor comes: do not change one in place."""
+        pixels = self._see(images)
         mesh = self._run("facemesh", pixels, ["mesh", *FEATURES], MARGIN)
         emotion = self._run("emotion", pixels, ["probabilities"])
         found = {"smile": smile(measures_of_smile(mesh["mesh"], emotion["probabilities"]), self.probes)}
-        found["mouth open"], found["turned right"] = np.mean(
-            [geometry(self._run("landmarks68", pixels, ["points"], margin)["points"]) for margin in (0, MARGIN)],
-            axis=0,
-        )
+        found["mouth open"], found["turned right"] = geometry(self._run("landmarks68", pixels, ["points"])["points"])
         found["light"], found["blue background"] = patches(pixels)
         found |= {name: features_of(mesh, name) @ self.probes[name][:-1] + self.probes[name][-1] for name in PROBED}
         if WOMAN in self.names:
@@ -98,19 +96,24 @@ class Faces64Judge(Judge):
 
     def accepts(self, images):
         """Whether each image shows a face, by facemesh: (B,), of bool."""
-        flags = self._run("facemesh", enlarged(images), ["flag"], MARGIN)["flag"]
+        flags = self._run("facemesh", self._see(images), ["flag"], MARGIN)["flag"]
         return torch.from_numpy(flags[:, 0] >= FACE)
 
     def _run(self, name, pixels, outputs, margin=0):
         return self.networks[name].run(prepared(pixels, INPUTS[name], margin), outputs)
 
+    def _see(self, images):
+        """The images, enlarged. Several things are asked of each batch, so what is known of the last one is kept."""
+        if self._images is not images:
+            self._images, self._pixels, self._described = images, enlarged(images), None
+        return self._pixels
+
     def _faceres(self, images):
-        """The network that takes half of the time reads a batch once, whatever is asked of it."""
-        seen, found = self._last
-        if seen is not images:
-            found = self._run("faceres", enlarged(images), ["male", "descriptor"], MARGIN)
-            self._last = images, found
-        return found
+        """What faceres gives, the network that takes half of the time."""
+        pixels = self._see(images)
+        if self._described is None:
+            self._described = self._run("faceres", pixels, ["male", "descriptor"], MARGIN)
+        return self._described
 
 
 def load_probes(file=PROBES):
