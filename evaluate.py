@@ -52,8 +52,8 @@ def parser():
                    help="of these steps, at most so many are read in either direction, besides the reach")
 
     g = p.add_argument_group("judge")
-    g.add_argument("--judge", help="portraits, faces, clip:NAME, or onnx:FILE (default: the generator's own, or a CLIP "
-                                   "that did not train the paths)")
+    g.add_argument("--judge", help="portraits, faces, faces64, clip:NAME, or onnx:FILE (default: the generator's own, "
+                                   "or a CLIP that did not train the paths)")
     g.add_argument("--sentences", metavar="CORPUS",
                    help="what a CLIP is asked: a corpus, a file of dipoles, or celeba, the 40 attributes of CelebA "
                         "(default: the sentences of the paths)")

@@ -44,6 +44,8 @@ def parser():
                    help="use the codes of a tensor as they are, such as those of inverted photographs. StyleGAN2: (n, "
                         "layers, w_dim) or (n, w_dim); walk such a pool with --w-space. BigGAN: (n, z_dim) with one "
                         "target class, or (n, z_dim + embed_dim)")
+    p.add_argument("--accepted-by", default="", metavar="JUDGE",
+                   help="leave out codes whose image this judge does not accept; faces64: an image without a face")
     p.add_argument("--batch-size", type=positive_int, metavar="B", help="images at a time (default: what fits)")
     add_device_arguments(p)
     return p
@@ -58,9 +60,9 @@ def check(args):
         raise UserError(f"--name {args.name!r}: use letters, digits, and . _ + - only")
     if args.from_codes is None:
         args.num_samples = args.num_samples or NUM_SAMPLES
-    elif args.num_samples is not None or args.seed != 0 or args.stylegan_space != "Z":
-        raise UserError("--from-codes uses all codes of its file as they are: leave out --num-samples, --seed and "
-                        "--stylegan-space")
+    elif args.num_samples is not None or args.seed != 0 or args.stylegan_space != "Z" or args.accepted_by:
+        raise UserError("--from-codes uses all codes of its file as they are: leave out --num-samples, --seed, "
+                        "--stylegan-space and --accepted-by")
     elif family:
         check_truncation_of_file(args, family)
 
@@ -75,6 +77,7 @@ def main(arguments):
     args = parser().parse_args(arguments)
     check(args)
 
+    from lib.judges import load_judge
     from lib.settings import PoolSettings
     from lib.walking import sampling
     from models.load_generator import load_generator
@@ -90,7 +93,8 @@ def main(arguments):
         args.num_samples, name = len(codes), Path(args.from_codes).stem
         args.stylegan_space = "W" if space.name in ("W", "W+") else "Z"
     else:
-        codes, name = sampling.drawn(space, args.num_samples, args.seed), args.num_samples
+        judge = load_judge(args.accepted_by, device=str(space.device)) if args.accepted_by else None
+        codes, name = sampling.drawn(space, args.num_samples, args.seed, judge), args.num_samples
     directory = sampling.pool_directory(args.gan, args.biggan_target_classes, args.name or name)
     sampling.make_pool(directory, codes, space, PoolSettings.of(vars(args)), args.batch_size)
     distributed.leave()

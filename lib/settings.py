@@ -202,6 +202,7 @@ class PoolSettings(GeneratorSettings):
     num_samples: int | None = setting(None, COUNT)
     seed: int = setting(0, SEED)
     from_codes: str | None = setting(None)
+    accepted_by: str = setting("")  # the name of a judge that leaves codes out
     codes_sha1: str | None = setting(None, use=FACT)  # of that file's codes: other codes would be another pool
     verbose: bool = setting(False, use=FREE)
     batch_size: int | None = setting(None, COUNT, FREE)

@@ -92,13 +92,21 @@ def _session(file, threads):
 
 def enlarged(images):
     """Images (B, 3, H, W) in [-1, 1] -> (B, 3, 224, 224) in [0, 1], a numpy array: bicubically, with antialiasing."""
+    height, width = images.shape[-2:]
+    images = images.detach().float().cpu().numpy()
+    if (height, width) != (ENLARGED, ENLARGED):
+        images = _bicubic(height) @ images @ _bicubic(width).T
+    return np.clip((images + 1) / 2, 0, 1)
+
+
+@cache
+def _bicubic(before):
+    """The matrix (224, before) by which torch resizes a row of pixels."""
     import torch
     import torch.nn.functional as F
 
-    images = images.detach().float().cpu()
-    if images.shape[-2:] != (ENLARGED, ENLARGED):
-        images = F.interpolate(images, (ENLARGED, ENLARGED), mode="bicubic", antialias=True)
-    return torch.clamp((images + 1) / 2, 0, 1).numpy()
+    rows = torch.eye(before)[None, None]
+    return F.interpolate(rows, (ENLARGED, before), mode="bicubic", antialias=True)[0, 0].numpy()
 
 
 def prepared(images, taken, margin=0):

@@ -4,6 +4,7 @@
     clip:NAME       how far an image is on either side of pairs of sentences, by a CLIP
     onnx:FILE       the numbers of an .onnx network of one's own
     faces           what the field's published networks read from photographs of faces
+    faces64         what small embedded networks read from the embedded photographic faces
 
 A judge enters JUDGES by one line: its kind, and the module whose `load(argument, request)` makes it.
 """
@@ -18,10 +19,15 @@ JUDGES = {
     "clip": "lib.judges.sentences",
     "onnx": "lib.judges.onnx_file",
     "faces": "lib.judges.faces",
+    "faces64": "lib.judges.faces64",
 }
 
 # The generators that have a judge of their own. All others are judged by a CLIP that did not train their paths.
-JUDGE_OF = {"stylegan2_portraits64": "portraits", "pggan_portraits64": "portraits"}
+JUDGE_OF = {
+    "stylegan2_portraits64": "portraits",
+    "pggan_portraits64": "portraits",
+    "dcgan_faces64": "faces64",
+}
 CLIPS = ("ViT-B/16", "ViT-B/32")
 
 

@@ -38,6 +38,10 @@ class Judge(ABC):
     def __call__(self, images):
         """Images (B, 3, H, W) in [-1, 1] -> numbers (B, N), float32 and without a graph."""
 
+    def accepts(self, images):
+        """Whether each image shows what the judge reads, such as a face: (B,) of bool, or None if it cannot tell."""
+        return None
+
     def own(self, labels):
         """For each path's label, the number that its two sentences speak of, as (index, +1 or -1).
 

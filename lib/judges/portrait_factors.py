@@ -1,10 +1,6 @@
-"""The 25 factors of a drawn portrait, and the words that speak of them.
+"""The 25 factors of a drawn portrait, each a number in [0, 1], and the words that speak of them (`spoken.py`)."""
 
-A factor is a number in [0, 1]. A form is what a sentence can say of one, with `*` in the noun's place: `bald *` goes
-before the noun, `* with hair` after it, and a form without `*` is itself a noun.
-"""
-
-import re
+from lib.judges.spoken import Vocabulary
 
 FACTORS = (
     "skin_tone", "femininity", "age", "hair_amount", "hair_length", "hair_color", "smile", "mouth_open", "eye_open",
@@ -87,49 +83,4 @@ AXES = {
 }
 
 
-LOW, HIGH = -1, +1
-
-
-def _spoken():
-    """{words of a form: {(factor, LOW or HIGH)}}, the longest forms first."""
-    spoken = {}
-    for name, pairs in AXES.items():
-        for pair in pairs:
-            for form, side in zip(pair, (LOW, HIGH)):
-                spoken.setdefault(tuple(form.replace("*", " ").split()), set()).add((name, side))
-    return dict(sorted(spoken.items(), key=lambda item: -len(item[0])))
-
-
-SPOKEN = _spoken()
-
-
-# Words of no consequence where one sentence has them and the other has not.
-FILLERS = {"a", "an", "the", "and", "with", "person", "face", "neutral", "expression"}
-
-
-def said(sentence):
-    """What a sentence says of the factors, {(factor, LOW or HIGH)}, and the set of its other words.
-
-    A word counts once, in the longest form that it is part of: "not smiling" says nothing of smiling.
-    """
-    words = re.findall(r"[\w-]+", sentence.lower())
-    found = set()
-    for form, meanings in SPOKEN.items():
-        for start in range(len(words) - len(form) + 1):
-            if tuple(words[start : start + len(form)]) == form:
-                found |= meanings
-                words[start : start + len(form)] = [""] * len(form)
-    return found, set(words)
-
-
-def own_factor(first, second):
-    """The factor that two sentences contrast, and +1 where the first one is its high end: (name, sign).
-
-    None where they contrast none, or several, or where what stands against the only one has no form here.
-    """
-    (here, words), (there, other_words) = said(first), said(second)
-    both = {(name, side) for name, side in here if (name, -side) in there}
-    differing = both | {(name, side) for name, side in here - there} | {(name, -side) for name, side in there - here}
-    if len(differing) != 1 or not (both or words ^ other_words <= FILLERS | {""}):
-        return None
-    return differing.pop()
+own_factor = Vocabulary(AXES).own_factor

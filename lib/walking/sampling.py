@@ -16,6 +16,8 @@ from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_file, generator_name
 
+ATTEMPTS = 20  # times the number of codes that are wanted: more are not looked at to find those that a judge accepts
+
 
 def space_of_pool(generator, stylegan_space, truncation, classes):
     """The space of the codes that a pool stores: W or W+, or Z if there is neither. Raises UserError for what is not
@@ -25,10 +27,32 @@ def space_of_pool(generator, stylegan_space, truncation, classes):
     return latent_space(generator, name, None, truncation) if name else space
 
 
-def drawn(space, number, seed):
-    """That many random codes, as `pools.write_codes` takes them."""
-    codes = torch.randn(number, space.generator.z_dim, generator=torch.Generator().manual_seed(seed))
-    return [pools.codes_of_z(space, z) for z in codes.split(1)]
+def drawn(space, number, seed, judge=None):
+    """That many random codes, as `pools.write_codes` takes them. judge: a `Judge`, whose `accepts` leaves codes out.
+
+    Raises UserError where the judge cannot tell or accepts too few.
+    """
+    noise, found = torch.Generator().manual_seed(seed), []
+    for _ in range(ATTEMPTS):
+        z = torch.randn(number, space.generator.z_dim, generator=noise)
+        codes = [pools.codes_of_z(space, one) for one in z.split(1)]
+        if judge is None:
+            return codes
+        found += [code for code, good in zip(codes, _accepted(space, codes, judge)) if good]
+        if len(found) >= number:
+            return found[:number]
+    raise UserError(f"the judge accepts only {len(found)} of {ATTEMPTS * number} images: leave out --accepted-by")
+
+
+def _accepted(space, codes, judge):
+    """Whether the judge accepts the image of each code: (N,) of bool."""
+    at_once = default_batch_size(space.generator)
+    synthesiser = Synthesiser(lambda batch: space.synthesise(batch.to(space.device)), at_once)
+    stored = torch.cat([next(reversed(code.values())) for code in codes])
+    answers = synthesiser.batches(stored, lambda images: judge.accepts(images.clamp(-1, 1)))
+    if answers[0] is None:
+        raise UserError("this judge cannot tell which images to accept: name another one with --accepted-by")
+    return torch.cat(answers)
 
 
 def from_file(file, space, gan):

@@ -47,9 +47,8 @@ NETWORKS = {
         "flag": ("Identity", (1,)), "mesh": ("Identity_4", (1404,)), "lips": ("Identity_3", (160,)),
         "left_eye": ("Identity_1", (142,)), "right_eye": ("Identity_5", (142,)),
         "left_iris": ("Identity_2", (10,)), "right_iris": ("Identity_6", (10,)),
-        "trunk_features": (MESH.format(17), (128, 3, 3)), "early_features": (MESH.format(14), (128, 6, 6)),
-        "lips_features": (MESH.format(30), (128, 2, 2)),
-        "left_eye_features": (MESH.format(43), (128, 2, 2)), "right_eye_features": (MESH.format(63), (128, 2, 2)),
+        "trunk_features": (MESH.format(14), (128, 6, 6)), "lips_features": (MESH.format(24), (64, 8, 8)),
+        "left_eye_features": (MESH.format(37), (64, 8, 8)), "right_eye_features": (MESH.format(57), (64, 8, 8)),
     }),
     "faceres": (HUMAN, "faceres", {
         "male": ("gender_pred/Sigmoid", (1,)), "ages": ("age_pred/Softmax", (100,)),
