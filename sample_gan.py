@@ -105,8 +105,9 @@ def main(arguments):
 def show(directory, codes, space, verbose):
     """Print where the pool is, and with `verbose` its codes."""
     from lib.pools import code_hash
+    from lib.walking.sampling import SHEET
 
-    print(f"pool: {directory}")
+    print(f"pool: {directory}, shown in {directory / SHEET}")
     if verbose:
         for code in codes:
             print(f"  {code_hash(next(iter(code.values())))}{class_of(code, space)}")

@@ -7,6 +7,7 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
     begin()
 
 import argparse
+import shlex
 import sys
 from contextlib import nullcontext
 from dataclasses import fields, replace
@@ -180,6 +181,7 @@ def main(arguments):
         sys.exit(0 if finished else stop.exit_code)
     if finished:
         print(f"trained: {COMPLETE / name}")
+        print(f"next: python traverse_latent_space.py --gif --strip --exp={shlex.quote(str(COMPLETE / name))}")
     else:
         print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
         sys.exit(stop.exit_code)

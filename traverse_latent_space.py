@@ -5,8 +5,11 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
 
     begin()
 
+import shlex
+import sys
+
 from lib import distributed
-from lib.arguments import number, pixels, positive_float, positive_int, steps
+from lib.arguments import number, pixels, positive_float, positive_int, shift, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -48,6 +51,11 @@ def parser():
                         "training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
 
+    g.add_argument("--paths", metavar="LIST",
+                   help="only these paths, by numbers and words of their sentences, as 0,smiling (default: all)")
+    g.add_argument("--shift", type=shift, metavar="R",
+                   help="instead of a walk, one image of each path at this shift; a negative one leads to the second "
+                        "sentence")
     g.add_argument("--export-directions", metavar="FILE.npz",
                    help="also write straight paths for other tools; without --pool, nothing else is done")
 
@@ -99,6 +107,7 @@ def main(arguments):
     from lib import pools
     from lib.methods.direction_files import write_directions
     from lib.pages.folder import write_pages
+    from lib.paths.choice import ChosenPaths, chosen_paths
     from lib.trained import open_directions, open_experiment
     from lib.walking import traversal
     from lib.walking.encoding import default_workers
@@ -116,6 +125,8 @@ def main(arguments):
         distributed.leave()
         return
     args.eps = args.eps or experiment.step(args.shift_steps)
+    args.paths = None if args.paths is None else chosen_paths(args.paths, experiment.labels)
+    paths = experiment.paths if args.paths is None else ChosenPaths(experiment.paths, args.paths)
     weights = {"weights_sha256": sha256(experiment.weights)}
     space, settings = experiment.space, WalkSettings.of(vars(args) | weights)
     if args.w_space and args.pool is None:
@@ -127,11 +138,18 @@ def main(arguments):
     sources = pools.code_directories(pool)
     pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
 
+    if distributed.is_first():
+        length = abs(args.shift or args.shift_steps * args.eps)
+        for remark in remarks(experiment, pool, args.w_space, length):
+            print(remark, file=sys.stderr)
+    if args.shift is not None:
+        edit(args, space, paths, sources, experiment.directory / "results" / pool.name)
+        return
     results = experiment.directory / "results" / pool.name / settings.name
     own, silent = distributed.share(sources), not distributed.is_first()
-    total = len(own) * experiment.paths.num_paths
+    total = len(own) * paths.num_paths
     workers = default_workers() if args.workers is None else args.workers
-    walk = traversal.traverse(space, experiment.paths, own, results, settings, args.batch_size, workers)
+    walk = traversal.traverse(space, paths, own, results, settings, args.batch_size, workers)
     for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True, disable=silent):
         pass
     distributed.leave()
@@ -139,8 +157,39 @@ def main(arguments):
         return
     page = write_pages(results, experiment.labels, [source.name for source in sources])
     if args.verbose:
-        print(f"{len(sources)} codes, {experiment.paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
+        print(f"{len(sources)} codes, {paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
     print(f"results: {page}")
+    if args.exp is not None:
+        command = ["python", "evaluate.py", f"--exp={experiment.directory}", f"--pool={args.pool or pool.name}",
+                   f"--shift-steps={args.shift_steps}", f"--eps={args.eps:g}"]  # fmt: skip
+        print(f"next: {shlex.join(command)}")
+
+
+def edit(args, space, paths, sources, results):
+    """Write single edits below `results`."""
+    from lib.settings import suffix_of
+    from lib.walking.edits import write_edits
+
+    numbers = range(paths.num_paths) if args.paths is None else args.paths
+    directory = results / f"shift_{args.shift:g}{suffix_of(args.paths)}"
+    sheet = write_edits(space, paths, numbers, sources, directory, args.shift, args.w_space, args.batch_size)
+    distributed.leave()
+    if distributed.is_first():
+        print(f"edits: {sheet}")
+
+
+def remarks(experiment, pool, w_space, length):
+    """What a user may not have meant: lines about going so far from a pool's codes."""
+    from lib.pools import truncation_of
+
+    made, walked = truncation_of(pool), experiment.settings.truncation
+    if not w_space and made not in (None, walked):
+        yield (f"the pool was made with truncation {made:g}, and the paths are walked with {walked:g}, as they were "
+               "trained: its images look different in the walk")
+    radius = getattr(experiment.settings, "jung_radius", None)
+    if radius is not None and length > radius:
+        yield (f"the paths go {length:.3g} from each code, and all codes lie in a ball of radius {radius:.3g}: images "
+               "at its ends may fall apart; a smaller --eps stays closer")
 
 
 def find_pool(name, experiment):

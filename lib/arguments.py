@@ -32,6 +32,14 @@ positive_float = number(float, POSITIVE)
 seed = number(int, SEED)
 
 
+def shift(text):
+    """An argparse type: a finite number other than 0."""
+    value = number(float)(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("a shift of 0 changes nothing: give a positive or a negative number")
+    return value
+
+
 def plain_name(text):
     """Whether a part of a directory's name, or none, is one that any shell and file system takes as it is."""
     return all(character.isalnum() or character in "._+-" for character in text)

@@ -2,6 +2,7 @@
 
     experiments/latent_codes/<gan>/<gan>-<n>/
         args.json
+        sheet.jpg                                           the images of the first codes, side by side
         <sha1 of the code>/
             latent_code_z.pt                            (1, z_dim), truncated where that scales z; of a BigGAN, with the
                                                         class: (1, z_dim + embed_dim)
@@ -177,6 +178,14 @@ def find_pool(name_or_directory, gan, gan_sha256):
             return directory
     raise UserError(f"there is no pool {name_or_directory!r}: {named} is not a directory, make it with "
                     f"sample_gan.py --gan={gan}")
+
+
+def truncation_of(directory):
+    """The truncation that a pool's args.json names; None if it names none."""
+    file = directory / "args.json"
+    content = read_json(file) if file.is_file() else None
+    stated = content.get("truncation") if isinstance(content, dict) else None
+    return stated if type(stated) in (int, float) else None
 
 
 def _made_with(directory):

@@ -211,6 +211,11 @@ class PoolSettings(GeneratorSettings):
     ops: str = setting("auto", use=FREE)
 
 
+def suffix_of(paths):
+    """What follows the name of a folder of results. paths: the numbers of those that were walked; None: all."""
+    return "" if paths is None else "-paths" + "+".join(map(str, paths))
+
+
 FRAMES, GIF, STRIP = "frames", "gif", "strip"
 
 
@@ -223,6 +228,7 @@ class WalkSettings(Settings):
     shift_steps: int = setting(16, STEPS, of=FRAMES)
     eps: float = setting(0.2, POSITIVE, of=FRAMES)
     shift_leap: int = setting(1, COUNT, of=FRAMES)
+    paths: list | None = setting(None, Each(low=0), of=FRAMES)  # noqa: RUF009 numbers of those walked; None: all
     img_size: int | None = setting(None, PIXELS, of=FRAMES)
     img_quality: int = setting(95, Range(1, 95), of=FRAMES)
     gif: bool = setting(False, of=GIF)
@@ -235,7 +241,7 @@ class WalkSettings(Settings):
     @property
     def name(self):
         """Of the directory: steps on both sides, their length, and the length of a path."""
-        return f"{2 * self.shift_steps}_{self.eps}_{round(2 * self.shift_steps * self.eps, 3)}"
+        return f"{2 * self.shift_steps}_{self.eps}_{round(2 * self.shift_steps * self.eps, 3)}{suffix_of(self.paths)}"
 
     @property
     def frames_per_path(self):

@@ -421,6 +421,45 @@ def test_first_commands_of_a_newcomer_need_no_other_flags(run_command, tmp_path)
     assert pixels(next(walk.glob("*/original_image.jpg"))).std() > 5  # it shows something
 
 
+def test_walk_of_some_paths_has_a_folder_of_its_own(trained, pool_of, workplace, run_warm, walk):
+    whole = walk("W")
+    exp, pool = trained("W"), pool_of("stylegan2_tiny")
+    flags = [f"--exp={exp}", f"--pool={pool.name}", f"--shift-steps={STEPS}", f"--eps={EPS}", "--no-cuda"]
+    said = done(run_warm("traverse_latent_space.py", *flags, "--paths=old", cwd=workplace))
+    some = whole.with_name(f"{whole.name}-paths1")
+    assert str(some.relative_to(workplace)) in said and "an old face" in (some / "results.md").read_text()
+    assert "a sad face" not in (some / "results.md").read_text()
+    for code in (path for path in some.iterdir() if path.is_dir()):
+        assert [path.name for path in (code / "paths_images").iterdir()] == ["path_000"]
+        frames = contents(code / "paths_images" / "path_000")
+        assert frames == contents(whole / code.name / "paths_images" / "path_001")
+    refused = run_warm("traverse_latent_space.py", *flags, "--paths=0,zebra", cwd=workplace)
+    assert refused.returncode == 2 and "'zebra'" in refused.stderr
+
+
+def test_single_edits_are_the_ends_of_a_walk_without_it(trained, pool_of, workplace, run_warm):
+    exp, pool = trained("Z"), pool_of("stylegan2_tiny")
+    flags = [f"--exp={exp}", f"--pool={pool.name}", "--no-cuda", "--paths=0"]
+    said = done(run_warm("traverse_latent_space.py", *flags, "--shift=-2", cwd=workplace))
+    directory = exp / "results" / pool.name / "shift_-2-paths0"
+    assert str((directory / "sheet.jpg").relative_to(workplace)) in said
+    done(run_warm("traverse_latent_space.py", *flags, "--shift-steps=16", "--eps=0.125", cwd=workplace))
+    walked = exp / "results" / pool.name / "32_0.125_4.0-paths0"
+    for code in (path for path in directory.iterdir() if path.is_dir()):
+        assert {file.name for file in code.iterdir()} == {"original_image.jpg", "path_000.jpg"}
+        end = pixels(walked / code.name / "paths_images" / "path_000" / "000000.jpg")
+        assert np.abs(pixels(code / "path_000.jpg") - end).max() <= 2
+
+
+def test_what_a_user_may_not_have_meant_is_said(trained, pool_of, workplace, run_warm):
+    exp, pool = trained("Z"), pool_of("stylegan2_tiny")  # trained without truncation, sampled with it
+    flags = [f"--exp={exp}", f"--pool={pool.name}", "--no-cuda", "--paths=0"]
+    near = run_warm("traverse_latent_space.py", *flags, "--shift=0.1", cwd=workplace)
+    assert "truncation 0.7, and the paths are walked with 1" in near.stderr and "ball" not in near.stderr
+    far = run_warm("traverse_latent_space.py", *flags, "--shift=1000", cwd=workplace)
+    assert "the paths go 1e+03 from each code" in far.stderr
+
+
 def test_latest_is_the_experiment_that_ended_last(trained, workplace, run_warm, pool_of):
     flags = ["--exp=latest", "--shift-steps=1", f"--eps={EPS}", "--no-cuda"]
     elsewhere = run_warm("traverse_latent_space.py", *flags, cwd=workplace / "my corpora")

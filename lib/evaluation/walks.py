@@ -62,7 +62,9 @@ def _walks(results):
         made = next(directory.glob("[!.]*/settings.json"), None)
         evaluated = directory / "evaluation" / "summary.json"
         if made:
-            yield Walk(directory, WalkSettings.read(read_object(made), made))
+            settings = WalkSettings.read(read_object(made), made)
+            if settings.paths is None:
+                yield Walk(directory, settings)
         elif evaluated.is_file() and isinstance(settings := read_object(evaluated).get("walk"), dict):
             yield Walk(directory, WalkSettings.read(settings, evaluated))
 

@@ -29,6 +29,7 @@ def read_results(directory, labels, codes):
     files = [directory / code / "settings.json" for code in codes]
     walks = [WalkSettings.read(read_object(file), file) for file in files]
     frames = walks[0].frames_per_path
+    labels = labels if walks[0].paths is None else [labels[k] for k in walks[0].paths]
     strips = {min(walk.strip_number, frames) if walk.strip else 0 for walk in walks}
     return Results(
         experiment=directory.parents[2].resolve().name,

@@ -44,6 +44,17 @@ def save_jpeg(frame, path, size=None, quality=95):
     _save_jpeg(_picture(frame, size), path, quality)
 
 
+def save_sheet(files, path, size=128, columns=8):
+    """Write the pictures in `files` side by side, each `size` pixels high and wide."""
+    columns = min(columns, len(files))
+    sheet = Image.new("RGB", (columns * size, -(-len(files) // columns) * size), "white")
+    for i, file in enumerate(files):
+        with Image.open(file) as picture:
+            place = i % columns * size, i // columns * size
+            sheet.paste(picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), place)
+    _save_jpeg(sheet, path)
+
+
 def _save_jpeg(picture, path, quality=95):
     with replacing(path, durable=False) as file:
         # Colours at full resolution: at half of it, JPEG's default, the eyes of a 64 px face turn grey.

@@ -9,7 +9,7 @@ from lib import distributed, pools
 from lib.config import LATENT_CODES
 from lib.latent_space import latent_space
 from lib.settings import PoolSettings
-from lib.walking.pictures import save_jpeg
+from lib.walking.pictures import save_jpeg, save_sheet
 from lib.walking.synthesis import Synthesiser, default_batch_size
 from models.class_names import suffix_of
 from models.errors import UserError
@@ -17,6 +17,8 @@ from models.files import sha256
 from models.load_generator import generator_file, generator_name
 
 ATTEMPTS = 20  # times the number of codes that are wanted: more are not looked at to find those that a judge accepts
+
+SHEET, SHOWN = "sheet.jpg", 64  # the first codes' images in one picture
 
 
 def space_of_pool(generator, stylegan_space, truncation, classes):
@@ -96,6 +98,9 @@ def make_pool(directory, codes, space, settings, batch_size=None):
             pools.write_codes(directory, batch, image_name, synthesise, save_jpeg)
             progress.update(len(batch))
         distributed.wait()
+    if not silent:
+        names = [pools.code_hash(next(iter(code.values()))) for code in codes[:SHOWN]]
+        save_sheet([directory / name / image_name for name in names], directory / SHEET)
 
 
 def sample_like(settings, generator, number):

@@ -1,0 +1,39 @@
+"""Single edits: the image of a code at one shift along each path, without the walk between.
+
+    <exp>/results/<pool>/shift_<shift>[-paths<numbers>]/
+        sheet.jpg                       a row for each code: its own image, then one for each path
+        <sha1 of the code>/original_image.jpg, path_000.jpg ..
+"""
+
+import torch
+from tqdm import tqdm
+
+from lib import distributed
+from lib.pools import read_code
+from lib.walking.pictures import save_jpeg, save_sheet
+from lib.walking.synthesis import Synthesiser, default_batch_size
+from lib.walking.traversal import trace
+
+STEPS = 16  # in which a path that bends is followed to its shift
+
+
+@torch.no_grad()
+def write_edits(space, paths, numbers, sources, directory, shift, w_space=False, batch_size=None):
+    """Write the edits of the codes in the directories `sources`, this process' share of them, and then a sheet of all.
+
+    numbers: what the paths are called, one for each. shift: how far, towards the first sentence if it is positive.
+    Returns the sheet's file.
+    """
+    synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
+    names = ["original_image.jpg", *(f"path_{number:03}.jpg" for number in numbers)]
+    own, silent = distributed.share(sources), not distributed.is_first()
+    for source in tqdm(own, desc="editing", unit="code", dynamic_ncols=True, disable=silent):
+        start = read_code(source, space, w_space)
+        ends = trace(space, paths, start, STEPS, abs(shift) / STEPS)[0, :, -1 if shift > 0 else 0]
+        for name, frame in zip(names, synthesise(torch.cat([start, ends]))):
+            save_jpeg(frame, directory / source.name / name)
+    distributed.wait()
+    if not silent:
+        files = [directory / source.name / name for source in sources for name in names]
+        save_sheet(files, directory / "sheet.jpg", columns=len(names))
+    return directory / "sheet.jpg"
