@@ -12,7 +12,6 @@ rebuilds some tokenizers from their vocabulary; here, `tokenizers` reads them as
 """
 
 import difflib
-import json
 import warnings
 from functools import partial
 from pathlib import Path
@@ -26,9 +25,15 @@ from tokenizers import Tokenizer
 
 from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
 from models.errors import UserError
+from models.untrusted.safetensors_files import check_safetensors
+from models.untrusted.tensor_files import BrokenFile, check_tensors
+from models.untrusted.text_files import load_json
 
 TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 SETTINGS = "open_clip_config.json"  # in a folder: the network's settings, and how its images are prepared
+WEIGHTS = (".safetensors", ".bin", ".pth")
+# More than any network of open_clip's has: vocabularies of 256,000 tokens, 100 layers.
+LARGEST, MOST_LAYERS = 1_000_000, 200
 PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # how images are prepared, in open_clip's lists
 
 
@@ -103,7 +108,8 @@ def _network_of(folder):
     if not isinstance(network, dict) or not all(isinstance(network.get(part), kind) for part, kind in parts.items()):
         raise UserError(f"{file} has no model_cfg with {', '.join(parts)}: it is not a file of open_clip's")
     _check_text(network["text_cfg"])
-    if not any(file.suffix in (".safetensors", ".bin", ".pth") for file in folder.iterdir()):
+    _check_sizes(network, file)
+    if not any(file.suffix in WEIGHTS for file in folder.iterdir()):
         raise UserError(f"{folder} has no weights (.safetensors, .bin or .pth): put them there")
     return network
 
@@ -119,7 +125,10 @@ def _usual_preparation(model):
 
 
 def _model(source, model_name, **options):
-    """A model of open_clip's with the weights in `source`."""
+    """A model of open_clip's with the weights in `source`: a file, or a folder from which it chooses one."""
+    files = [source] if source.is_file() else [file for file in source.iterdir() if file.suffix in WEIGHTS]
+    for file in files:
+        _check_weights(file, model_name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about odd files before it fails on them
@@ -132,6 +141,31 @@ def _model(source, model_name, **options):
     for encode in ("encode_text", "encode_image"):  # CoCa normalises its features by default
         setattr(model, encode, partial(getattr(model, encode), normalize=False))
     return model
+
+
+def _check_weights(file, model_name):
+    """Raise UserError where a file claims more than it has, or holds anything but tensors. The library reads it."""
+    try:
+        if file.suffix == ".safetensors":
+            check_safetensors(file)
+        elif file.suffix not in (".npz", ".npy"):
+            check_tensors(file)
+    except (BrokenFile, UserError) as error:
+        why = error if isinstance(error, BrokenFile) else "it is not safetensors"
+        raise UserError(f"{file} holds no weights of {model_name} that can be read ({why}): give those of this "
+                        "model") from None
+
+
+def _check_sizes(settings, file):
+    """Raise UserError where a number among nested settings is larger than any network needs."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _check_sizes(value, file)
+        numbers = value if isinstance(value, list) else [value]
+        most = MOST_LAYERS if key in ("layers", "depth") else LARGEST
+        for number in numbers:
+            if isinstance(number, (int, float)) and not abs(number) <= most:
+                raise UserError(f"{file} has {key} {str(value)[:40]}, where at most {most:,} is possible")
 
 
 def _check_text(text):
@@ -210,12 +244,9 @@ def _from_hub(what, repository, names, advice):
 
 
 def _read_json(file):
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} is missing: download the whole folder") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not valid JSON ({reason(error)})") from None
+    if not file.is_file():
+        raise UserError(f"{file} is missing: download the whole folder")
+    content = load_json(file)
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold settings: download it again")
     return content

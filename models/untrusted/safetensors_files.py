@@ -1,6 +1,7 @@
 """Files of safetensors that are not to be trusted: the library checks what their headers claim, here it is limited."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,6 +19,18 @@ def load_safetensors(path):
     The tensors are as `load_tensors` gives them. Raises UserError where the file is damaged, claims more than it has,
     or has tensors of other kinds, and where it is missing.
     """
+    with _opened(path) as file:
+        return {key: file.get_tensor(key).clone() for key in file.keys()}, Plain().tree(file.metadata() or {})
+
+
+def check_safetensors(path):
+    """Raise UserError where `load_safetensors` would; no tensor is read."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path):
     if not Path(path).is_file():
         raise UserError(f"{path} is missing")
     try:
@@ -27,16 +40,14 @@ def load_safetensors(path):
             raise NotPlain(f"has a header of {header:,} bytes")
         with safe_open(path, "pt") as file:
             plain = Plain()
-            return {plain.key(key): _tensor(file, key) for key in file.keys()}, plain.tree(file.metadata() or {})
+            for key in file.keys():
+                kind = file.get_slice(plain.key(key)).get_dtype()
+                if kind not in KINDS:
+                    raise NotPlain(f"has a tensor of {kind}")
+            yield file
+        return
     except NotPlain as error:
         reason = f"it {error}"
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
     raise UserError(f"{path} cannot be read as safetensors ({reason}): download or copy it again")
-
-
-def _tensor(file, key):
-    kind = file.get_slice(key).get_dtype()
-    if kind not in KINDS:
-        raise NotPlain(f"has a tensor of {kind}")
-    return file.get_tensor(key).clone()

@@ -56,6 +56,15 @@ def load_network(path):
         return file.plain.tree(_state_dict(file.found)), True
 
 
+def check_tensors(path):
+    """Raise BrokenFile where `load_tensors` would refuse a file, or leave something out; no tensor is read.
+
+    For libraries that read a file by themselves, with `torch.load(weights_only=True)`.
+    """
+    with _refusing():
+        _File(path, strict=True).check()
+
+
 class BrokenFile(Exception):
     """Its message says what is wrong with the file."""
 
@@ -78,12 +87,12 @@ def _refusing():
 class _File:
     """What is in a file, its tensors not yet read."""
 
-    def __init__(self, path, unread=()):
+    def __init__(self, path, unread=(), strict=False):
         size = Path(path).stat().st_size
         if not size:
             raise BrokenPickle("it is empty")
         self.path, self.left = path, size + MOST_SHARED
-        self.find = _globals(unread)
+        self.find = _globals(unread, strict)
         self.plain = Plain(self._tensor)
         self.read, self.used = {}, set()  # {key: bytes of a storage}; keys whose bytes are a tensor's now
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as stream:
@@ -93,13 +102,20 @@ class _File:
     def content(self):
         return self.plain.tree(self.found)
 
-    def _tensor(self, view, _):
+    def check(self):
+        self.plain.convert = self._claim
+        self.plain.tree(self.found)
+
+    def _claim(self, view, _):
         if type(view) is not View:
             kind = "a network or another object" if type(view) is Instance else "something that is not a tensor"
             raise NotPlain(f"has {kind}")
         self.left -= view.bytes
         if self.left < 0:
             raise BrokenPickle("it claims more bytes of tensors than it has")
+
+    def _tensor(self, view, depth):
+        self._claim(view, depth)
         key, storage = view.storage.key, view.storage
         if key not in self.read:
             with open(self.path, "rb", buffering=0) as file:
@@ -192,25 +208,24 @@ GLOBALS = {
     ("collections", "OrderedDict"): Function(_dict),
     ("collections", "Counter"): Function(_dict),
     ("_codecs", "encode"): Function(_encoded),
-} | dict.fromkeys(
-    # What stands beside tensors in checkpoints, and nobody here asks for: left empty.
-    [("argparse", "Namespace"), ("builtins", "set"), ("__builtin__", "set"), ("builtins", "bytearray"),
-     ("__builtin__", "bytearray"), ("builtins", "complex"), ("__builtin__", "complex")],
-    Function(lambda *_: None),
-)  # fmt: skip
+}
+# What stands beside tensors in checkpoints, and nobody here asks for: None is put in its place.
+LEFT_OUT = {("argparse", "Namespace")} | {
+    (module, name) for module in ("builtins", "__builtin__") for name in ("set", "bytearray", "complex")
+}
 DTYPES = {name for name, value in vars(torch).items() if isinstance(value, torch.dtype)}
 SCRIPT_LISTS = ("build_intlist", "build_tensorlist", "build_doublelist", "build_boollist", "restore_type_tag")
 
 
-def _globals(unread):
-    """find(module, name) of `pickles.load`."""
+def _globals(unread, strict):
+    """find(module, name) of `pickles.load`. strict: refuse also what would be left out."""
 
     def find(module, name):
         if module == "torch" and (name in STORAGES or name in DTYPES):
             return STORAGES.get(name, f"torch.{name}")
         if (module, name) in GLOBALS:
             return GLOBALS[module, name]
-        if f"{module}.{name}" in unread:
+        if f"{module}.{name}" in unread or ((module, name) in LEFT_OUT and not strict):
             return Function(lambda *_: None)
         if module.startswith(SCRIPT) or module == SCRIPT.rstrip("."):
             return Function(lambda *_: Instance())

@@ -19,7 +19,8 @@ from models.errors import UserError
 from models.formats import read_generator
 from models.load_generator import load_generator
 from models.untrusted import plain_data
-from models.untrusted.tensor_files import load_tensors
+from models.untrusted.safetensors_files import check_safetensors
+from models.untrusted.tensor_files import BrokenFile, check_tensors, load_tensors
 
 QUICK = 5.0  # seconds of the processor, on a busy machine; most take milliseconds
 
@@ -408,12 +409,34 @@ def test_impossible_shapes_are_refused(size, stride, legacy, tmp_path):
     refused(load_tensors, file, "a tensor")
 
 
+@pytest.mark.parametrize("name", ["bytearray", "punycode", "long key", "deep lists"])
+def test_what_another_library_reads_is_checked_before(name, tmp_path):
+    with pytest.raises(BrokenFile):
+        check_tensors(in_archive(HOSTILE[name][0], tmp_path / "hostile.bin"))
+    check_tensors(saved({"w": W, "p": torch.nn.Parameter(W.clone())}, tmp_path / "weights.bin"))
+
+
+@pytest.mark.parametrize(("part", "key", "value"), [("vision_cfg", "layers", 10**6), ("text_cfg", "width", 10**9),
+                                                     ("text_cfg", "vocab_size", 1e300)])  # fmt: skip
+def test_network_of_open_clip_beyond_all_limits(part, key, value, tmp_path):
+    pytest.importorskip("open_clip")
+    network = {"embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+               "text_cfg": {"context_length": 77, "vocab_size": 49408, "heads": 1, "layers": 1}}  # fmt: skip
+    network[part][key] = value
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": network}))
+    saved({}, tmp_path / "model.bin")
+    refused(lambda file: load_clip(f"open_clip:{file.parent}"), tmp_path / "open_clip_config.json", key)
+
+
 def test_safetensors_of_other_kinds(data, tmp_path):
     state = torch.load(data / "pggan_tiny.pth", weights_only=True)["generator_smooth"]
     safetensors.torch.save_file(
         state | {"lod": torch.zeros((), dtype=torch.float8_e4m3fn)}, tmp_path / "f8.safetensors"
     )
     refused(read_generator, tmp_path / "f8.safetensors", "F8_E4M3")
+    (tmp_path / "long.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(UserError, match="header"):
+        check_safetensors(tmp_path / "long.safetensors")
 
 
 # --- JSON
