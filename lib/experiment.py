@@ -179,7 +179,7 @@ class Experiment:
         directories.hold(COMPLETE)
         try:
             with suppress(FileNotFoundError), directories.opened(COMPLETE / self.name):
-                directories.rename(COMPLETE / self.name, WIP / self.name)
+                directories.move(COMPLETE / self.name, WIP / self.name)
         finally:
             directories.release(COMPLETE)
 
@@ -200,7 +200,7 @@ class Experiment:
             save_tensors(content, self.models / name)
         directories.make(COMPLETE)
         directories.remove(WIP / self.name / ".lock")
-        directories.rename(WIP / self.name, COMPLETE / self.name)
+        directories.move(WIP / self.name, COMPLETE / self.name)
 
 
 def labels_file(labels):
