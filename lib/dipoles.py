@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lib import distributed
 from lib.config import CORPORA
-from models.errors import UserError, unknown
+from models.errors import UserError, quoted, unknown
 from models.untrusted.text_files import read_text
 
 ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
@@ -100,5 +100,5 @@ def _checked(poles, place):
     if not (first + second).isprintable():
         raise UserError(f"{place}: a pole has characters that cannot be printed")
     if first == second:
-        raise UserError(f"{place}: both poles are {first!r}; they must differ")
+        raise UserError(f"{place}: both poles are {quoted(first)}; they must differ")
     return first, second

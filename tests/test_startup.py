@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,25 @@ def test_output_on_a_full_disk_is_an_error(tmp_path):
     assert (process.returncode, process.stderr) == (2, "download.py: error: No space left on device\n")
 
 
-@pytest.mark.parametrize("set_before, expected", [
-    ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, None),
+@pytest.mark.parametrize("others, set_before, expected", [
+    (0.6, {}, "PASSIVE"), (0.4, {}, None), (None, {}, None),
+    (2.0, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), (2.0, {"GOMP_SPINCOUNT": "9"}, None),
 ])
-def test_idle_threads_sleep_unless_the_user_has_said_otherwise(set_before, expected, tmp_path):
-    program = "from lib.startup import begin; begin(); import os; print(os.environ.get('OMP_WAIT_POLICY'))"
-    environment = {name: value for name, value in os.environ.items() if name not in startup.SPINNING}
-    process = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, text=True, capture_output=True,
-                             env=environment | set_before)
-    assert process.stdout == f"{expected}\n"
+def test_idle_threads_sleep_if_others_are_at_work(others, set_before, expected, monkeypatch):
+    """others: processors that other processes use."""
+    monkeypatch.setattr(os, "environ", dict(set_before))
+    monkeypatch.setattr(startup, "_others_before", (time.monotonic() - 10, 100.0))
+    monkeypatch.setattr(startup, "_others_seconds", lambda: None if others is None else 100.0 + 10 * others)
+    startup.choose_waiting()
+    assert os.environ.get("OMP_WAIT_POLICY") == expected
+
+
+def test_processor_time_of_others_is_seen():
+    before, began = startup._others_seconds(), time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(1)
+        other.kill()
+    assert startup._others_seconds() - before > 0.2 * (time.monotonic() - began)
 
 
 # --- messages
