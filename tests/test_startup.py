@@ -171,6 +171,26 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         command_line.run(main)
 
 
+# --- numbers
+
+
+@pytest.mark.parametrize("script, flags, refused", [
+    ("train.py", "--gan=g --corpus=c",
+     "--batch-size --max-iter --log-freq --ckp-freq --micro-batch-size --num-directions --num-support-sets "
+     "--num-support-dipoles --stylegan-layer --lr --seed --temperature --max-shift-magnitude"),
+    ("sample_gan.py", "--gan=g", "--num-samples --batch-size --seed"),
+    ("traverse_latent_space.py", "--exp=e --pool=p", "--shift-steps --shift-leap --eps --workers --strip-number"),
+    ("evaluate.py", "--exp=e --pool=p", "--shift-steps --steps --samples --eps --batch-size"),
+    ("download.py", "", "--timeout --pause"),
+])  # fmt: skip
+def test_numbers_that_no_tensor_can_hold_are_refused(script, flags, refused, run_warm, tmp_path):
+    for flag in refused.split():
+        for number in ("3" * 40, "9" * 5000, "1e300"):
+            process = run_warm(script, *flags.split(), f"{flag}={number}", cwd=tmp_path)
+            (line,) = [line for line in process.stderr.splitlines() if "error" in line]
+            assert process.returncode == 2 and flag in line and len(line) <= 300 and "Traceback" not in process.stderr
+
+
 # --- names of a stranger's files
 
 
