@@ -1,13 +1,15 @@
 # make demo    install everything, then learn and show nine paths on drawn portraits
 # make test    install everything, then check the style and the directions of imports, and run the tests
 # make hostile install everything, then read 50,000 hostile files (SECURITY.md)
+# make kills   disturb the commands at 200 random moments, by kill -9 and full disks (as root), and compare the results
 PYTHON ?= python3
 WORKERS ?= 2
 INPUTS ?= 50000
+DISTURBANCES ?= 200
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test hostile chromium clean
+.PHONY: demo test hostile kills chromium clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
@@ -32,6 +34,9 @@ test: .venv/installed-for-tests chromium
 
 hostile: .venv/installed-for-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/hostile/campaign.py --inputs $(INPUTS) --workers $(WORKERS)
+
+kills: .venv/installed-for-tests
+	$(BIN)/python tests/hostile/kills.py --disturbances $(DISTURBANCES)
 
 # The page is tested in a real browser. Where none can be installed, those tests skip and say why.
 chromium:

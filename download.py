@@ -5,11 +5,10 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
 
     begin()
 
-import argparse
 import sys
 
 from lib.arguments import number
-from lib.command_line import Formatter, run
+from lib.command_line import Formatter, Parser, run
 from lib.settings import Range
 
 SECONDS = Range(low=0, high=10**6, open_low=True)
@@ -27,7 +26,7 @@ stopped. Exit code 1: something that was requested could not be downloaded.
 
 
 def parser():
-    p = argparse.ArgumentParser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
+    p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     p.add_argument("-m", "--contraclip-models", action="store_true", help="the authors' trained experiments too")
     p.add_argument("--list", action="store_true",
                    help="list what can be downloaded, from where, and what is already here; download nothing")

@@ -146,6 +146,7 @@ def run(main):
     startup.begin()
     try:
         startup.catch_signals(directories.any_held)
+        startup.choose_waiting()
         main(unglue(sys.argv[1:]))
         sys.stdout.flush()
     except BaseException as error:

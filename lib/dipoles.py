@@ -6,11 +6,12 @@ The first sentence of a dipole is the pole that positive shifts along its path l
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 from lib import distributed
 from lib.config import CORPORA
-from models.errors import UserError, unknown
+from models.errors import UserError, quoted, unknown
 from models.untrusted.text_files import read_text
 
 ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
@@ -42,8 +43,9 @@ def corpus_name(name_or_file):
 
 
 def encode_dipoles(dipoles, clip_encoder):
-    """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told."""
+    """CLIP's text features of the poles: (K, 2, E). Words that it does not know, and repetitions, are told."""
     tell_unknown_words(dipoles, clip_encoder)
+    tell_repetitions(dipoles)
     features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
     return features.unflatten(0, (len(dipoles), 2))
 
@@ -52,8 +54,17 @@ def tell_unknown_words(dipoles, clip_encoder):
     """Print, in one line, the words of the poles that the CLIP never saw."""
     unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
     if unknown and distributed.is_first():
-        words = ", ".join(map(repr, unknown))
+        words = ", ".join(map(quoted, unknown))
         print(f"this CLIP was trained without these words and cannot tell what they mean: {words}", file=sys.stderr)
+
+
+def tell_repetitions(dipoles):
+    """Print, in one line, the first dipole that is there twice, whichever of its sentences comes first."""
+    counts = Counter(tuple(sorted(poles)) for poles in dipoles)
+    repeated = next((poles for poles in dipoles if counts[tuple(sorted(poles))] > 1), None)
+    if repeated is not None and distributed.is_first():
+        first, second = map(quoted, repeated)
+        print(f"the corpus has {first} and {second} more than once: several paths will mean the same", file=sys.stderr)
 
 
 def _from_json(text, file):
@@ -100,5 +111,5 @@ def _checked(poles, place):
     if not (first + second).isprintable():
         raise UserError(f"{place}: a pole has characters that cannot be printed")
     if first == second:
-        raise UserError(f"{place}: both poles are {first!r}; they must differ")
+        raise UserError(f"{place}: both poles are {quoted(first)}; they must differ")
     return first, second

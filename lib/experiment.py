@@ -23,7 +23,7 @@ from lib.config import COMPLETE, WIP
 from lib.files import check_generator, read_json, save_tensors, write_json, write_text
 from lib.settings import read_object
 from models import directories
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.untrusted.tensor_files import load_tensors
 
 LONGEST_NAME = 255  # bytes, on common file systems
@@ -42,8 +42,8 @@ class Experiment:
         self.prolonged_from = None  # the iterations of a finished run that goes on
         self.labels = [label if isinstance(label, str) else list(label) for label in labels]
         if len(name.encode()) > LONGEST_NAME:
-            raise UserError(f"the experiment's name would be {name!r}, too long for a directory: shorten --exp-id "
-                            "or the names of the files")
+            raise UserError(f"the experiment's name would be {quoted(name)}, too long for a directory: shorten "
+                            "--exp-id or the names of the files")
         self._check_settings()
         self._check_labels()
 
@@ -112,7 +112,7 @@ class Experiment:
             raise UserError(f"{file} is not a list of the paths' labels: it was damaged or edited")
         if before != self.labels:
             new = next((label for label in self.labels if label not in before), self.labels[0])
-            shown = repr(new) if isinstance(new, str) else f"{new[0]!r} to {new[1]!r}"
+            shown = quoted(new) if isinstance(new, str) else f"{quoted(new[0])} to {quoted(new[1])}"
             raise UserError(f"{self.directory} has other sentences than the corpus has now ({shown} is elsewhere in "
                             f"{file}, or not in it): restore the corpus, or set --exp-id")
 
@@ -179,7 +179,7 @@ class Experiment:
         directories.hold(COMPLETE)
         try:
             with suppress(FileNotFoundError), directories.opened(COMPLETE / self.name):
-                directories.rename(COMPLETE / self.name, WIP / self.name)
+                directories.move(COMPLETE / self.name, WIP / self.name)
         finally:
             directories.release(COMPLETE)
 
@@ -200,7 +200,7 @@ class Experiment:
             save_tensors(content, self.models / name)
         directories.make(COMPLETE)
         directories.remove(WIP / self.name / ".lock")
-        directories.rename(WIP / self.name, COMPLETE / self.name)
+        directories.move(WIP / self.name, COMPLETE / self.name)
 
 
 def labels_file(labels):

@@ -26,7 +26,7 @@ from lib.config import LATENT_CODES
 from lib.files import check_generator, read_json, save_tensors, write_json
 from lib.settings import GeneratorSettings, PoolSettings, read_object
 from models import directories
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.untrusted.tensor_files import load_tensors
 
 MOST_BYTES = 1 << 29  # of a pool's W+ codes: 14,000 of StyleGAN2's at 1024 px
@@ -176,7 +176,7 @@ def find_pool(name_or_directory, gan, gan_sha256):
         if directory.is_dir():
             check_generator(_made_with(directory), GeneratorSettings(gan=gan, gan_sha256=gan_sha256), directory)
             return directory
-    raise UserError(f"there is no pool {name_or_directory!r}: {named} is not a directory, make it with "
+    raise UserError(f"there is no pool {quoted(name_or_directory)}: {named} is not a directory, make it with "
                     f"sample_gan.py --gan={gan}")
 
 

@@ -66,6 +66,7 @@ class Each(Range):
 
 COUNT = Range(low=1, high=10**9)
 STEPS = Range(low=1, high=10**5)
+PATHS = Range(low=1, high=10**5)
 POSITIVE = Range(low=0, high=1e38, open_low=True)  # a float32 can hold it
 SHARE = Range(low=0, high=1, open_low=True)  # in (0, 1]
 SEED = Range(low=0, high=2**31 - 1)

@@ -8,12 +8,15 @@ turn them into others. If nothing has been begun by then, the process ends at on
 import os
 import signal
 import sys
+import time
 
 CODES = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 PATIENCE = 0.05  # seconds until an import that goes on is looked at again
 
 # What tells idle OpenMP threads how long to spin.
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+BUSY = 0.5  # processors that others use
+SHORTEST = 0.04  # seconds in which that can be measured: the system counts in hundredths
 
 
 class Terminated(BaseException):
@@ -21,6 +24,7 @@ class Terminated(BaseException):
 
 
 _begun = False
+_others_before = 0.0, None  # when `begin` was called, and `_others_seconds` then
 _at_work = None  # says whether anything has been begun; None while nobody catches what is raised
 _waiting = None  # the number of a signal that waits for the end of an import
 raised = None  # the number of the signal that was raised
@@ -29,19 +33,44 @@ has_stderr = True
 
 def begin():
     """Set all this. Does nothing the second time, as where a script has done it before `run`."""
-    global _begun
+    global _begun, _others_before
     if _begun:
         return
     _begun = True
     _open_streams()
-    # Idle threads that spin take the processor from other runs: two on two cores were seven times slower than one.
-    if not any(name in os.environ for name in SPINNING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    _others_before = time.monotonic(), _others_seconds()
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in a shell's background
         signal.signal(signal.SIGINT, _handle)
     if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
         signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGALRM, _look_again)
+
+
+def choose_waiting():
+    """Decide whether idle OpenMP threads sleep at once, before torch is imported, unless the user has decided.
+
+    By default they spin for a while, which takes the processor from other runs: of two side by side on two cores, each
+    took six times as long as alone. Where they sleep, it takes 1.4 times as long, but a run that is alone takes 1.4
+    times as long too, if its images are as small as 64 px. So they sleep if others were at work during the imports.
+    """
+    (began, before), others = _others_before, _others_seconds()
+    seconds = time.monotonic() - began
+    if before is None or others is None or seconds < SHORTEST or any(name in os.environ for name in SPINNING):
+        return
+    if (others - before) / seconds > BUSY:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+
+
+def _others_seconds():
+    """Processor time that other processes have taken so far on the cores that are ours; None where nothing tells."""
+    try:
+        with open("/proc/stat") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return None
+    cores = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    ticks = sum(sum(map(int, [*numbers[:3], *numbers[5:7]])) for core, *numbers in lines if core in cores)
+    return ticks / os.sysconf("SC_CLK_TCK") - sum(os.times()[:2])
 
 
 def catch_signals(at_work):

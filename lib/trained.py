@@ -21,7 +21,7 @@ from lib.methods.direction_files import paths_of, read_directions, space_of
 from lib.methods.published import find_published
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
 from models import directories
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
 from models.registry import GENERATORS, family_of, is_own_code
@@ -178,7 +178,7 @@ def read_settings(directory):
     content = content if is_ours else _from_authors(content, file)
     name = content.get("method", TrainingSettings.method)
     if name not in METHODS:
-        raise UserError(f"{file} has method {str(name)[:60]!r}, which must be one of {', '.join(METHODS)}")
+        raise UserError(f"{file} has method {quoted(name)}, which must be one of {', '.join(METHODS)}")
     return find_method(name).Settings.read(content, file, needed=None if is_ours else SPACE)
 
 

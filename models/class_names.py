@@ -3,7 +3,7 @@
 from hashlib import sha1
 from pathlib import Path
 
-from models.errors import UserError
+from models.errors import UserError, quoted
 
 IMAGENET = Path(__file__).parent / "imagenet_classes.txt"
 MOST_SUGGESTIONS = 5
@@ -44,9 +44,9 @@ def _index(text, names):
     found = [i for i, synonyms in enumerate(names) if name in map(_plain, synonyms.split(","))]
     if len(found) > 1:
         which = " and ".join(f"{i} ({names[i]})" for i in found)
-        raise UserError(f"several classes are called {text!r}, {which}: give the number")
+        raise UserError(f"several classes are called {quoted(text)}, {which}: give the number")
     if not found:
-        raise UserError(f"there is no class {text!r}{_suggestions(name, names)}")
+        raise UserError(f"there is no class {quoted(text)}{_suggestions(name, names)}")
     return found[0]
 
 

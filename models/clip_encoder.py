@@ -17,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import center_crop, pad, resize
 
 from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface
-from models.errors import UserError, unknown
+from models.errors import UserError, quoted, unknown
 from models.files import sha256
 from models.formats.openai_clip import clip, read_clip
 from models.registry import CLIP_FILES
@@ -86,8 +86,9 @@ class CLIPEncoder(nn.Module):
         tokenize, length = self.interface.tokenize, self.context_length
         ids = tokenize(sentence)
         if len(ids) > length:
-            raise UserError(f"{sentence!r} is too long for this CLIP, which reads up to {length - len(tokenize(''))} "
-                            "tokens (a token is a word or a part of one): shorten it")
+            readable = length - len(tokenize(""))
+            raise UserError(f"{quoted(sentence, 120)} is too long for this CLIP, which reads up to {readable} tokens "
+                            "(a token is a word or a part of one): shorten it")
         return ids + [self.interface.padding] * (length - len(ids))
 
     def unknown_words(self, sentences):

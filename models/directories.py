@@ -136,6 +136,24 @@ def opener(path, flags):
             raise _explained(error, str(path)) from None
 
 
+def move(old, new):
+    """Rename a directory, or copy it where `new` is on another disk; then too it appears there whole or not at all."""
+    try:
+        rename(old, new)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        old, new = Path(old), Path(new)
+        partial = new.with_name(f".{new.name}.partial")
+        remove(partial)
+        try:
+            shutil.copytree(old, partial, symlinks=True)
+            rename(partial, new)
+        finally:
+            remove(partial)
+        remove(old)
+
+
 def remove_partial(directory):
     """Remove what `models.files.replacing` has left below a directory in a process that was killed."""
     with opened(directory) as descriptor:

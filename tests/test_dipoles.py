@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.config import CORPORA
-from lib.dipoles import encode_dipoles, load_corpus
+from lib.dipoles import encode_dipoles, load_corpus, tell_repetitions
 from models import clip_encoder
 from models.clip_encoder import load_clip
 from models.errors import UserError
@@ -120,6 +120,14 @@ def test_text_features_of_poles_stand_side_by_side(tiny_clip_file):
     features = encode_dipoles(PAIRS, encoder)
     assert features.shape == (2, 2, encoder.embed_dim)
     torch.testing.assert_close(features[1, 0], encoder.encode_text([PAIRS[1][0]])[0])
+
+
+@pytest.mark.parametrize("last, is_told", [(("a cat", "a dog"), True), (("a dog", "a cat"), True), (("x", "y"), False)])
+def test_dipole_that_is_there_twice_is_told(last, is_told, capsys):
+    tell_repetitions([("a cat", "a dog"), ("day", "night"), last])
+    said = capsys.readouterr().err
+    assert said == ("the corpus has 'a cat' and 'a dog' more than once: several paths will mean the same\n"
+                    if is_told else "")
 
 
 def test_words_that_the_portraits_clip_never_saw_are_told(capsys):

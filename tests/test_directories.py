@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -86,6 +87,37 @@ def test_links_above_a_held_directory_are_the_users(cwd, tmp_path):
     directories.hold("experiments/wip/NAME", make=True)
     write_text("text", "experiments/wip/NAME/models/file")
     assert (tmp_path / "scratch/wip/NAME/models/file").read_text() == "text"
+
+
+@pytest.fixture(params=["same disk", "other disk"])
+def scratch(request, tmp_path):
+    """A directory outside of the working directory."""
+    if request.param == "same disk":
+        (tmp_path / "scratch").mkdir()
+        yield tmp_path / "scratch"
+        return
+    if not os.access("/dev/shm", os.W_OK) or os.stat("/dev/shm").st_dev == os.stat(tmp_path).st_dev:
+        pytest.skip("/dev/shm is no other disk here")
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("linked", ["experiments", "experiments/wip", "experiments/complete",
+                                    "experiments/latent_codes"])  # fmt: skip
+def test_users_directories_of_experiments_and_pools_may_be_links(linked, cwd, scratch):
+    Path(linked).parent.mkdir(exist_ok=True)
+    Path(linked).symlink_to(scratch)
+    experiment = an_experiment()
+    with experiment.claimed():
+        experiment.begin({})
+        save_tensors({}, experiment.checkpoint)
+        experiment.finish({}, {})
+    with pools.claimed(POOL, PoolSettings(gan="gan")):
+        pass
+    assert Path(linked).is_symlink()
+    assert sorted(os.listdir("experiments/complete/NAME")) == ["args.json", "command.sh", "models"]
+    assert os.listdir("experiments/complete") == ["NAME"] and not os.listdir("experiments/wip")
+    assert os.listdir(POOL) == ["args.json"]
 
 
 def test_partial_file_that_is_a_link_is_not_written_through(cwd, elsewhere):

@@ -43,6 +43,13 @@ def test_sentences_are_text(pages):
         assert heading in page.splitlines()
 
 
+def test_names_of_codes_are_text(pages):
+    """They are those of a pool's directories, which may be a stranger's."""
+    for page in pages(codes=['"><script>x`|', "c0ffee"], experiment="e\x1b[31m"):
+        assert "<script>" not in page and "\x1b" not in page and "| `c0ffee` |" in page
+        assert 'src="%22%3E%3Cscript%3Ex%60%7C/original_image.jpg"' in page
+
+
 def test_a_path_without_sentences_goes_by_its_name(pages):
     for page in pages(labels=["direction 0", ("day", "night"), "ear_size | 2"]):
         headings = [line for line in page.splitlines() if line.startswith("## ")]

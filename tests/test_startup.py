@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,15 +90,25 @@ def test_output_on_a_full_disk_is_an_error(tmp_path):
     assert (process.returncode, process.stderr) == (2, "download.py: error: No space left on device\n")
 
 
-@pytest.mark.parametrize("set_before, expected", [
-    ({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "9"}, None),
+@pytest.mark.parametrize("others, set_before, expected", [
+    (0.6, {}, "PASSIVE"), (0.4, {}, None), (None, {}, None),
+    (2.0, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), (2.0, {"GOMP_SPINCOUNT": "9"}, None),
 ])
-def test_idle_threads_sleep_unless_the_user_has_said_otherwise(set_before, expected, tmp_path):
-    program = "from lib.startup import begin; begin(); import os; print(os.environ.get('OMP_WAIT_POLICY'))"
-    environment = {name: value for name, value in os.environ.items() if name not in startup.SPINNING}
-    process = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, text=True, capture_output=True,
-                             env=environment | set_before)
-    assert process.stdout == f"{expected}\n"
+def test_idle_threads_sleep_if_others_are_at_work(others, set_before, expected, monkeypatch):
+    """others: processors that other processes use."""
+    monkeypatch.setattr(os, "environ", dict(set_before))
+    monkeypatch.setattr(startup, "_others_before", (time.monotonic() - 10, 100.0))
+    monkeypatch.setattr(startup, "_others_seconds", lambda: None if others is None else 100.0 + 10 * others)
+    startup.choose_waiting()
+    assert os.environ.get("OMP_WAIT_POLICY") == expected
+
+
+def test_processor_time_of_others_is_seen():
+    before, began = startup._others_seconds(), time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        time.sleep(1)
+        other.kill()
+    assert startup._others_seconds() - before > 0.2 * (time.monotonic() - began)
 
 
 # --- messages
@@ -158,6 +169,26 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(startup, "begin", lambda: None)
     with pytest.raises(ZeroDivisionError):
         command_line.run(main)
+
+
+# --- numbers
+
+
+@pytest.mark.parametrize("script, flags, refused", [
+    ("train.py", "--gan=g --corpus=c",
+     "--batch-size --max-iter --log-freq --ckp-freq --micro-batch-size --num-directions --num-support-sets "
+     "--num-support-dipoles --stylegan-layer --lr --seed --temperature --max-shift-magnitude"),
+    ("sample_gan.py", "--gan=g", "--num-samples --batch-size --seed"),
+    ("traverse_latent_space.py", "--exp=e --pool=p", "--shift-steps --shift-leap --eps --workers --strip-number"),
+    ("evaluate.py", "--exp=e --pool=p", "--shift-steps --steps --samples --eps --batch-size"),
+    ("download.py", "", "--timeout --pause"),
+])  # fmt: skip
+def test_numbers_that_no_tensor_can_hold_are_refused(script, flags, refused, run_warm, tmp_path):
+    for flag in refused.split():
+        for number in ("3" * 40, "9" * 5000, "1e300"):
+            process = run_warm(script, *flags.split(), f"{flag}={number}", cwd=tmp_path)
+            (line,) = [line for line in process.stderr.splitlines() if "error" in line]
+            assert process.returncode == 2 and flag in line and len(line) <= 300 and "Traceback" not in process.stderr
 
 
 # --- names of a stranger's files

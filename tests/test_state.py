@@ -56,12 +56,19 @@ def test_run_that_is_restored_goes_on_as_if_it_had_not_stopped(kind, tmp_path):
     module, state = network(), read_checkpoint(tmp_path / "checkpoint.pt", 9)
     optimizer = OPTIMIZERS[kind](module.parameters())
     restore(state, module, optimizer, "checkpoint.pt")
-    whole, _ = trained(kind, 5)
+    whole, its_optimizer = trained(kind, 5)
     for step in (3, 4):
         optimizer.zero_grad()
         module(torch.randn(8, 3, generator=torch.Generator().manual_seed(step))).square().mean().backward()
         optimizer.step()
     assert all(torch.equal(found, whole.state_dict()[name]) for name, found in module.state_dict().items())
+    state["stats"][4] = {"loss": 0.5, "lr": 0.1}
+    now = {"support_sets": module.state_dict(), "optimizer": optimizer.state_dict(), "stats": state["stats"]}
+    save_tensors(now, tmp_path / "resumed.pt")
+    expected = {"support_sets": whole.state_dict(), "optimizer": its_optimizer.state_dict(),
+                "stats": {at: {"loss": 0.5, "lr": 0.1} for at in (2, 4)}}  # fmt: skip
+    save_tensors(expected, tmp_path / "whole.pt")
+    assert (tmp_path / "resumed.pt").read_bytes() == (tmp_path / "whole.pt").read_bytes()
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from lib.downloading.hashes import copy_hashing
+from models.errors import quoted
 
 MOST_MEMBERS = 100_000
 MOST_AT_ONCE = 16 << 20  # bytes: a header that claims more is not one
@@ -100,11 +101,11 @@ def _checked(member):
     if member.size < 0:
         raise ArchiveError("it contains a file of less than no bytes")
     if name.is_absolute() or ".." in name.parts or "\\" in member.name or not member.name.isprintable():
-        raise ArchiveError(f"it contains {member.name!r}, which is not a safe name")
+        raise ArchiveError(f"it contains {quoted(member.name)}, which is not a safe name")
     if not (member.isreg() or member.isdir()) or member.issparse():
         kinds = {"a symbolic link": member.issym(), "a hard link": member.islnk(), "a sparse file": member.issparse()}
         kind = next((kind for kind, applies in kinds.items() if applies), "a special file")
-        raise ArchiveError(f"it contains {member.name!r}, {kind}")
+        raise ArchiveError(f"it contains {quoted(member.name)}, {kind}")
     try:
         tarfile.data_filter(member, "/nowhere")
     except tarfile.FilterError as error:

@@ -7,6 +7,7 @@ from lib.downloading.fetching import FetchError
 from lib.downloading.hashes import UNKNOWN, Record, record_path
 from lib.downloading.placing import empty_directory, exchange
 from lib.downloading.reporting import report
+from models.errors import quoted
 from models.files import sha256 as sha256_of
 
 MARK = "args.json"  # every directory that contains it is an experiment
@@ -24,7 +25,7 @@ def find_experiments(files):
         raise ArchiveError(f"it contains no experiment, which is a directory with {MARK}")
     odd = next((name for name in names if not name or name.startswith(".") or names.count(name) > 1), None)
     if odd is not None:
-        raise ArchiveError(f"it contains an experiment with the invalid name {odd!r}, or two with that name")
+        raise ArchiveError(f"it contains an experiment with the invalid name {quoted(odd)}, or two with that name")
     found = {}
     for path in sorted(files):
         root = next((parent for parent in path.parents if parent in roots), None)

@@ -106,7 +106,8 @@ def _read_along(subject, reader, store, chosen):
     """Read each path's frames at the chosen steps, and how straight it is."""
     middle, count = len(subject.walk.radii) - 1, len(subject.labels)
     frames = np.concatenate([middle - chosen[:0:-1], middle + chosen])
-    own = _own_share(subject, lambda code: store.load("along", code) is not None)
+    shapes = {"numbers": (count, len(frames) + 1, len(reader.judge.names)), "bend": (count,)}
+    own = _own_share(subject, lambda code: store.load("along", code, shapes) is not None)
     with bar("reading along the paths", len(own) * (1 + count * (len(frames) - 1))) as progress:
         for source in own:
             start, paths = paths_from(subject.walk, subject.space, subject.paths, source)
@@ -158,8 +159,10 @@ def _refined(subject, store, scale, along, radii, aims):
 
 def _read_at_reach(subject, reader, store, reach):
     """Read each path's two frames at the distances reach (K,)."""
+    shapes = {"numbers": (len(reach), 2, len(reader.judge.names)), "reach": reach.shape}
+
     def is_there(code):
-        read = store.load("at_reach", code)
+        read = store.load("at_reach", code, shapes)
         return read is not None and np.array_equal(read["reach"], reach)
 
     own = _own_share(subject, is_there)

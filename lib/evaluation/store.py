@@ -15,9 +15,12 @@ from dataclasses import replace
 import numpy as np
 
 from lib.files import read_json, write_json
+from lib.settings import Range
 from models import directories
 from models.errors import UserError
 from models.files import replacing
+
+REACH = Range(low=0)
 
 
 class Store:
@@ -65,15 +68,23 @@ class Store:
     def save(self, kind, code, arrays):
         save_arrays(self.directory / kind / f"{code}.npz", arrays)
 
-    def load(self, kind, code):
-        """{name: array}, or None where they are not there or damaged."""
-        return load_arrays(self.directory / kind / f"{code}.npz")
+    def load(self, kind, code, shapes):
+        """{name: array}, or None where they are not there or damaged, or lack an array of `shapes`, {name: shape}, or
+        have it in another shape."""
+        arrays = load_arrays(self.directory / kind / f"{code}.npz")
+        if arrays is None or any(name not in arrays or arrays[name].shape != shape for name, shape in shapes.items()):
+            return None
+        return arrays if all(array.dtype.kind == "f" for array in arrays.values()) else None
 
     def known_reach(self, codes, aims):
         """The aims with the radius that was found before for the same codes and own numbers; None where it was not."""
         file = self.directory / "reach.json"
         known = read_json(file) if file.is_file() else None
-        if known is None or known["for"] != _found_for(codes, aims):
+        if not isinstance(known, dict) or known.get("for") != _found_for(codes, aims):
+            return None
+        reach = known.get("reach")
+        if not isinstance(reach, list) or len(reach) != len(aims) or not all(type(one) is float and one in REACH
+                                                                            for one in reach):
             return None
         return [replace(aim, radius=radius) for aim, radius in zip(aims, known["reach"])]
 
@@ -83,10 +94,17 @@ class Store:
 
     def stacked(self, kind, codes):
         """The arrays of all codes, {name: (B, ...)}: each is in a file, which goes when it is no longer needed, so that
-        many codes fill no memory."""
+        many codes fill no memory.
+
+        Raises UserError where the codes have different arrays, which were not read by the same evaluation.
+        """
         stacks = {}
         for row, code in enumerate(codes):
-            for name, array in self.load(kind, code).items():
+            arrays = load_arrays(self.directory / kind / f"{code}.npz") or {}
+            if row and {name: array.shape for name, array in arrays.items()} != {
+                    name: stack.shape[1:] for name, stack in stacks.items()}:
+                raise UserError(f"{self.directory} has readings that do not belong together: remove it")
+            for name, array in arrays.items():
                 if name not in stacks:
                     shape = len(codes), *array.shape
                     stacks[name] = _in_file(self.directory / f".{kind}-{name}.partial", shape, array.dtype)

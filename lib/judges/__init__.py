@@ -12,7 +12,7 @@ A judge enters JUDGES by one line: its kind, and the module whose `load(argument
 from importlib import import_module
 from typing import NamedTuple
 
-from models.errors import UserError
+from models.errors import UserError, quoted
 
 JUDGES = {
     "portraits": "lib.judges.portraits",
@@ -48,7 +48,7 @@ def load_judge(name, **request):
     """
     kind, _, argument = str(name).partition(":")
     if kind not in JUDGES:
-        raise UserError(f"{name!r} is not a judge; the judges are {', '.join(JUDGES)}")
+        raise UserError(f"{quoted(name)} is not a judge; the judges are {', '.join(JUDGES)}")
     return import_module(JUDGES[kind]).load(argument, Request(**request))
 
 

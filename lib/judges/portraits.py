@@ -10,7 +10,7 @@ from torch import nn
 
 from lib.judges.judge import Identity, Judge
 from lib.judges.portrait_factors import FACTORS, INDEX, own_factor
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.files import sha256
 from models.registry import PRETRAINED
 from models.untrusted.tensor_files import load_tensors
@@ -88,5 +88,5 @@ def _distance(factors, others):
 def load(argument, request):
     """The judge `portraits`, which has no argument."""
     if argument:
-        raise UserError(f"the judge portraits takes nothing after its name, found {argument!r}")
+        raise UserError(f"the judge portraits takes nothing after its name, found {quoted(argument)}")
     return PortraitsJudge(request.device)

@@ -28,9 +28,9 @@ def find_method(name):
 
 def add_arguments(parser):
     """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
-    from lib.arguments import number, positive_float, positive_int
+    from lib.arguments import number, positive_float
     from lib.methods.text_edits import add_shared_arguments
-    from lib.settings import Range
+    from lib.settings import PATHS, Range
 
     g = parser.add_argument_group("several methods")
     g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
@@ -41,7 +41,7 @@ def add_arguments(parser):
     g.add_argument("--temperature", type=positive_float,
                    help="contraclip: temperature of the contrastive loss (default: 1.0); cf-clip: also (default: "
                         "0.1); latentclr: factor of the similarities (default: 0.5)")
-    g.add_argument("--num-directions", type=positive_int, metavar="K",
+    g.add_argument("--num-directions", type=number(int, PATHS), metavar="K",
                    help="latentclr, ganspace, sefa: paths (default: 32)")
     g.add_argument("--feed-layers", type=number(int, Range(low=0)), nargs="+", metavar="L",
                    help="latentclr, ganspace, in W: the layers that an edit enters (default: all)")

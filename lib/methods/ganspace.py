@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
-from lib.settings import COUNT, FACT, Each, TrainingSettings, setting
+from lib.settings import COUNT, FACT, PATHS, Each, TrainingSettings, setting
 from models.errors import UserError
 
 SAMPLES, LAYER_SAMPLES = 100_000, 10_000
@@ -21,7 +21,7 @@ SAMPLES, LAYER_SAMPLES = 100_000, 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class GANSpaceSettings(TrainingSettings):
-    num_directions: int = setting(32, COUNT, named=True)
+    num_directions: int = setting(32, PATHS, named=True)
     ganspace_layer: str | None = setting(None, named=True)
     ganspace_samples: int = setting(SAMPLES, COUNT)
     feed_layers: list | None = setting(None, Each(low=0), named=True)  # noqa: RUF009

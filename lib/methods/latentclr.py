@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from lib.arguments import number, positive_int
 from lib.methods.method import Method, parts_of
 from lib.methods.published import Published
-from lib.settings import COUNT, POSITIVE, Each, Range, TrainingSettings, setting
+from lib.settings import COUNT, PATHS, POSITIVE, Each, Range, TrainingSettings, setting
 from models.errors import UserError
 
 MODELS = ("global", "linear", "nonlinear")
 PROJECTORS = ("identity", "linear", "nonlinear")
 SIMILARITIES = ("anchored", "absolute", "signed")
 STATISTICS = ("together", "apart")
-SEVERAL, NOT_NEGATIVE = Range(low=2), Range(low=0)
+SEVERAL, NOT_NEGATIVE = Range(low=2, high=PATHS.high), Range(low=0)
 ANY = Range()
 MILESTONES, DECAY = (1000, 5000), 0.2  # the learning rate is multiplied at these iterations
 CHECKPOINTS = ("best_model.pt", "final_model.pt", "most_recent.pt")

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from lib.arguments import number
 from lib.methods.dipole_paths import usual_codes
 from lib.methods.method import Method
-from lib.settings import COUNT, FACT, Each, Range, TrainingSettings, setting
+from lib.settings import FACT, PATHS, Each, Range, TrainingSettings, setting
 from models.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeFaSettings(TrainingSettings):
-    num_directions: int = setting(32, COUNT, named=True)
+    num_directions: int = setting(32, PATHS, named=True)
     sefa_layers: list | None = setting(None, Each(low=0), named=True)  # noqa: RUF009
     eigenvalues: list | None = setting(None, Each(), FACT)  # noqa: RUF009
 

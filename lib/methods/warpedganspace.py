@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lib.arguments import number, positive_float, positive_int
 from lib.methods.method import Method, parts_of
 from lib.methods.published import Published
-from lib.settings import COUNT, POSITIVE, Range, TrainingSettings, read_object, setting
+from lib.settings import COUNT, PATHS, POSITIVE, Range, TrainingSettings, read_object, setting
 from models.errors import UserError
 
 WEIGHT = Range(low=0)
@@ -19,7 +19,7 @@ RECONSTRUCTORS = ("LeNet", "ResNet")
 
 @dataclass(frozen=True, kw_only=True)
 class WarpedGANSpaceSettings(TrainingSettings):
-    num_support_sets: int = setting(128, COUNT, named=True)
+    num_support_sets: int = setting(128, PATHS, named=True)
     num_support_dipoles: int = setting(32, COUNT, named=True)
     learn_alphas: bool = setting(False, named=True)
     learn_gammas: bool = setting(False, named=True)
@@ -39,7 +39,7 @@ class WarpedGANSpace(Method):
     @staticmethod
     def add_arguments(parser):
         g = parser.add_argument_group("warpedganspace")
-        g.add_argument("-K", "--num-support-sets", type=positive_int, metavar="K", help="paths (default: 128)")
+        g.add_argument("-K", "--num-support-sets", type=number(int, PATHS), metavar="K", help="paths (default: 128)")
         g.add_argument("-D", "--num-support-dipoles", type=positive_int, metavar="N",
                        help="dipoles per path (default: 32)")
         g.add_argument("--learn-alphas", action="store_true", help="train the weights of the support vectors")

@@ -42,8 +42,14 @@ def read_summary(file):
         summary = read_json(file)
     except UserError:
         return None
-    return summary if isinstance(summary, dict) and summary.get("format") == FORMAT else None
+    return summary if isinstance(summary, dict) and summary.get("format") == FORMAT and _is_whole(summary) else None
+
+
+def _is_whole(summary):
+    paths, judge = summary.get("paths"), summary.get("judge")
+    return (isinstance(paths, list) and all(isinstance(entry, dict) and "label" in entry for entry in paths)
+            and isinstance(judge, dict) and "name" in judge and type(summary.get("codes")) is int)
 
 
 def _label(label):
-    return label if isinstance(label, str) else tuple(label)
+    return tuple(label) if isinstance(label, list) else label

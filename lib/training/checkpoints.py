@@ -1,6 +1,7 @@
 """What a checkpoint holds, checked when it is read: it may be damaged, edited or a stranger's."""
 
 import math
+import sys
 from contextlib import contextmanager
 
 import torch
@@ -30,7 +31,7 @@ def read_checkpoint(path, max_iter):
                "its losses are not finite numbers")
     except _Wrong as wrong:
         raise UserError(_unusable(path, wrong)) from None
-    return state
+    return state | {"stats": {at: _interned(entry) for at, entry in state["stats"].items()}}
 
 
 def restore(state, trained, optimizer, path):
@@ -46,7 +47,8 @@ def restore(state, trained, optimizer, path):
         raise UserError(_unusable(path, wrong)) from None
     trained.load_state_dict(state["support_sets"])
     # The groups' settings are those of the run, and not what the file says.
-    optimizer.load_state_dict({"state": state["optimizer"]["state"], "param_groups": fresh["param_groups"]})
+    states = {index: _interned(one) for index, one in state["optimizer"]["state"].items()}
+    optimizer.load_state_dict({"state": states, "param_groups": fresh["param_groups"]})
 
 
 @contextmanager
@@ -59,6 +61,12 @@ def fitting(path):
         wrong = f"{type(error).__name__}: {error}"
         raise UserError(f"{path} does not fit this run ({one_line(wrong, 100)}): remove its directory to begin anew"
                         ) from None
+
+
+def _interned(content):
+    """A dict with the same strings as keys that code has: pickle stores a string once that is the same object. So the
+    checkpoints of a run that was resumed have the bytes of one that was not."""
+    return {sys.intern(key): value for key, value in content.items()}
 
 
 def _fresh_state(trained, optimizer):

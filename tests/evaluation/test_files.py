@@ -11,6 +11,7 @@ from colours import LABELS, ColourJudge
 from PIL import Image
 
 from lib.evaluation.evaluation import Subject
+from lib.evaluation.figures import Aim
 from lib.evaluation.output import write
 from lib.evaluation.store import Store, load_arrays, save_arrays
 from lib.evaluation.walks import ends_at, paths_from
@@ -147,12 +148,47 @@ def test_readings_of_another_key_are_dropped_and_two_processes_do_not_share_them
     other.discard()  # it has nothing of its own
     store.close()
     other.open({"judge": "a"})
-    assert other.load("along", "code")["numbers"].tolist() == [1, 1]
+    assert other.load("along", "code", {"numbers": (2,)})["numbers"].tolist() == [1, 1]
     other.close()
     other.open({"judge": "b"})
-    assert other.load("along", "code") is None
+    assert other.load("along", "code", {}) is None
     other.discard()
     assert not (tmp_path / "kept").exists()
+
+
+def test_readings_in_another_shape_count_as_absent(tmp_path):
+    store, shapes = Store(tmp_path), {"numbers": (2, 3), "bend": (2,)}
+    whole = {"numbers": np.ones((2, 3)), "bend": np.ones(2), "identity": np.ones((2, 3))}
+    for arrays, is_there in (
+        (whole, True), (whole | {"bend": np.ones(3)}, False), ({"numbers": whole["numbers"]}, False),
+        (whole | {"bend": np.array(["a", "b"])}, False), (whole | {"identity": np.array("a")}, False),
+    ):  # fmt: skip
+        store.save("along", "code", arrays)
+        assert (store.load("along", "code", shapes) is not None) == is_there
+    store.save("along", "other", {"numbers": np.ones((2, 3)), "bend": np.ones(3)})
+    with pytest.raises(UserError, match="do not belong together"):
+        store.stacked("along", ["code", "other"])
+
+
+@pytest.mark.parametrize("reach", [None, 5, [], [1.0, 2.0], ["1"], [-1.0], [True], [1e400]])
+def test_reach_that_is_not_one_is_found_anew(reach, tmp_path):
+    store, aims = Store(tmp_path), [Aim(0, 1, "judge", 2.5)]
+    store.keep_reach(["code"], aims)
+    assert store.known_reach(["code"], aims) == aims
+    found = json.loads((tmp_path / "reach.json").read_text())
+    for content in (reach, found | {"reach": reach}):
+        (tmp_path / "reach.json").write_text(json.dumps(content))
+        assert store.known_reach(["code"], aims) is None
+
+
+@pytest.mark.parametrize("damage", [{"paths": 5}, {"paths": [5]}, {"judge": None}, {"codes": "many"}])
+def test_summary_that_is_damaged_is_not_shown(damage, tmp_path):
+    whole = {"format": 1, "paths": [{"label": ["a", "b"]}], "judge": {"name": "judge"}, "codes": 2}
+    walk = tmp_path / "pool" / "walk"
+    write_json(whole, walk / "evaluation" / "summary.json")
+    assert find_measured(walk, [("a", "b")]).summary == whole
+    write_json(whole | damage, walk / "evaluation" / "summary.json")
+    assert find_measured(walk, [("a", "b")]) is None
 
 
 def test_stacked_readings_lie_in_files_that_go_by_themselves(tmp_path):

@@ -17,7 +17,7 @@ Each network is a file of its own and works where the others' weights are absent
 frames.py prepares the networks' inputs, checkpoints.py reads the weights, judge.py puts the networks together.
 """
 
-from models.errors import UserError
+from models.errors import UserError, quoted
 
 
 def load(argument, request):
@@ -26,7 +26,7 @@ def load(argument, request):
     Raises UserError where there are none, and where a file does not hold its network's weights.
     """
     if argument:
-        raise UserError(f"the judge faces takes nothing after its name, found {argument!r}")
+        raise UserError(f"the judge faces takes nothing after its name, found {quoted(argument)}")
     from lib.judges.faces.judge import load_face_judge  # here, as it imports torch
 
     return load_face_judge(request.device)
