@@ -8,10 +8,17 @@ import re
 import sys
 from pathlib import Path
 
+import torch.nn.functional as F
+
 from lib import distributed
 from lib.config import CORPORA
-from models.errors import UserError, unknown
+from models.errors import UserError, quoted, unknown
 from models.untrusted.text_files import read_text
+
+# Of 1 minus the cosine between the features of two poles.
+SAME, NEARLY_SAME = 5e-4, 0.02
+PARALLEL = 0.95  # cosine between what two dipoles ask for
+SHOWN = 3
 
 ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
 
@@ -43,17 +50,52 @@ def corpus_name(name_or_file):
 
 def encode_dipoles(dipoles, clip_encoder):
     """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told."""
-    tell_unknown_words(dipoles, clip_encoder)
+    unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
+    if unknown:
+        words = ", ".join(map(repr, unknown))
+        _warn(f"this CLIP was trained without these words and cannot tell what they mean: {words}")
     features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
     return features.unflatten(0, (len(dipoles), 2))
 
 
-def tell_unknown_words(dipoles, clip_encoder):
-    """Print, in one line, the words of the poles that the CLIP never saw."""
-    unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
-    if unknown and distributed.is_first():
-        words = ", ".join(map(repr, unknown))
-        print(f"this CLIP was trained without these words and cannot tell what they mean: {words}", file=sys.stderr)
+def examine_dipoles(dipoles, features):
+    """Look at sentences before time is spent on them. features (K, 2, E): CLIP's, of the poles.
+
+    Raises UserError where the features of two poles are equal, so that there is no way from one to the other. Prints a
+    line about poles that are nearly equal, dipoles that are given twice, and others that ask for nearly the same.
+    """
+    similarity = F.cosine_similarity(*features.unbind(dim=1), dim=-1)
+    for poles, value in zip(dipoles, similarity.tolist()):
+        if 1 - value < SAME:
+            raise UserError(f"this CLIP does not tell {quoted(poles[0])} from {quoted(poles[1])}: use other words, or "
+                            "another --clip-model (the embedded ones know few words, see docs/clips.md)")
+        if 1 - value < NEARLY_SAME:
+            _warn(f"this CLIP hardly tells {quoted(poles[0])} from {quoted(poles[1])} (cosine {value:.3f})")
+    found = {}
+    for k, poles in enumerate(dipoles):
+        before = found.setdefault(frozenset(poles), k)
+        if before != k:
+            way = "again" if tuple(dipoles[before]) == tuple(poles) else "in reverse"
+            _warn(f"dipole {k} is dipole {before} {way}: {quoted(poles[0])} and {quoted(poles[1])}")
+    likeness = alike(features)
+    pairs = [(abs(likeness[i, j]), i, j) for j in range(len(dipoles)) for i in range(j) if dipoles[i] != dipoles[j]]
+    near = [(i, j) for value, i, j in sorted(pairs, reverse=True) if PARALLEL < value]
+    if near:
+        shown = ", ".join(f"{i} and {j}" for i, j in near[:SHOWN]) + " .." * (len(near) > SHOWN)
+        _warn(f"to this CLIP, {len(near)} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
+              "would push them apart (--check-corpus shows all)")
+
+
+def alike(features):
+    """The cosines between the text differences of dipoles, from the features of their poles (K, 2, E): (K, K)."""
+    first, second = F.normalize(features, dim=-1).unbind(dim=1)
+    targets = F.normalize(first - second, dim=-1)
+    return targets @ targets.T
+
+
+def _warn(line):
+    if distributed.is_first():
+        print(line, file=sys.stderr)
 
 
 def _from_json(text, file):
