@@ -63,6 +63,8 @@ def parser():
     g.add_argument("--corpus",
                    help=f"pairs of sentences: a name ({', '.join(CORPORA)}) or a file, as JSON or one pair per "
                         "line (tab or | between)")
+    g.add_argument("--check-corpus", action="store_true",
+                   help="print what the CLIP and the generator make of the sentences, and stop")
     g.add_argument("--clip-model", metavar="CLIP",
                    help="the name of a CLIP, a file, or a model of open_clip, such as SigLIP, as "
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
@@ -107,7 +109,7 @@ def settings_of(args, family):
     """The settings of a new run with these flags. family: the generator's, or None while it is not known. Raises
     UserError if they contradict each other or the family."""
     method = find_method(args.method)
-    given = vars(args)
+    given = {name: value for name, value in vars(args).items() if name != "check_corpus"}
     space = next((name for name in method.spaces if family is None or name in family.spaces), method.spaces[0])
     chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": space}
     values = chosen | method.defaults(given, family) | given
@@ -164,6 +166,13 @@ def main(arguments):
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     if settings.biggan_target_classes is not None:
         settings = replace(settings, biggan_target_classes=space.classes)  # their numbers, for their names
+    if "check_corpus" in args:
+        method = method.build(settings, space, labels, device)
+        table = distributed.from_first(method.describe_corpus)
+        distributed.leave()
+        if distributed.is_first():
+            print(table)
+        return
     name = begun.name if begun else experiment_name(settings, len(labels))
     weights = method.weights_file(settings)
     experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))

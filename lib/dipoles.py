@@ -6,13 +6,20 @@ The first sentence of a dipole is the pole that positive shifts along its path l
 import json
 import re
 import sys
-from collections import Counter
 from pathlib import Path
+
+import torch.nn.functional as F
 
 from lib import distributed
 from lib.config import CORPORA
 from models.errors import UserError, quoted, unknown
 from models.untrusted.text_files import read_text
+
+# Of 1 minus the cosine between the features of two poles.
+SAME, NEARLY_SAME = 5e-4, 0.02
+PARALLEL = 0.95  # cosine between what two dipoles ask for
+SHOWN = 3
+ROWS = 1024  # of a matrix of cosines at a time, whose number grows with the square of the corpus
 
 ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
 
@@ -43,28 +50,63 @@ def corpus_name(name_or_file):
 
 
 def encode_dipoles(dipoles, clip_encoder):
-    """CLIP's text features of the poles: (K, 2, E). Words that it does not know, and repetitions, are told."""
-    tell_unknown_words(dipoles, clip_encoder)
-    tell_repetitions(dipoles)
+    """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told."""
+    unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
+    if unknown:
+        words = ", ".join(map(quoted, unknown))
+        _warn(f"this CLIP was trained without these words and cannot tell what they mean: {words}")
     features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
     return features.unflatten(0, (len(dipoles), 2))
 
 
-def tell_unknown_words(dipoles, clip_encoder):
-    """Print, in one line, the words of the poles that the CLIP never saw."""
-    unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
-    if unknown and distributed.is_first():
-        words = ", ".join(map(quoted, unknown))
-        print(f"this CLIP was trained without these words and cannot tell what they mean: {words}", file=sys.stderr)
+def examine_dipoles(dipoles, features):
+    """Look at sentences before time is spent on them. features (K, 2, E): CLIP's, of the poles.
+
+    Raises UserError where the features of two poles are equal, so that there is no way from one to the other. Prints a
+    line about poles that are nearly equal, dipoles that are given twice, and others that ask for nearly the same.
+    """
+    similarity = F.cosine_similarity(*features.unbind(dim=1), dim=-1)
+    for poles, value in zip(dipoles, similarity.tolist()):
+        if 1 - value < SAME:
+            raise UserError(f"this CLIP does not tell {quoted(poles[0])} from {quoted(poles[1])}: use other words, or "
+                            "another --clip-model (the embedded ones know few words, see docs/clips.md)")
+        if 1 - value < NEARLY_SAME:
+            _warn(f"this CLIP hardly tells {quoted(poles[0])} from {quoted(poles[1])} (cosine {value:.3f})")
+    _tell_repetitions(dipoles)
+    near = [(i, j) for i, j in _parallel(features) if set(dipoles[i]) != set(dipoles[j])]
+    if near:
+        shown = ", ".join(f"{i} and {j}" for i, j in near[:SHOWN]) + " .." * (len(near) > SHOWN)
+        _warn(f"to this CLIP, {len(near)} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
+              "would push them apart (--check-corpus shows all)")
 
 
-def tell_repetitions(dipoles):
-    """Print, in one line, the first dipole that is there twice, whichever of its sentences comes first."""
-    counts = Counter(tuple(sorted(poles)) for poles in dipoles)
-    repeated = next((poles for poles in dipoles if counts[tuple(sorted(poles))] > 1), None)
-    if repeated is not None and distributed.is_first():
-        first, second = map(quoted, repeated)
-        print(f"the corpus has {first} and {second} more than once: several paths will mean the same", file=sys.stderr)
+def _tell_repetitions(dipoles):
+    first, repeated = {}, []
+    for k, poles in enumerate(dipoles):
+        before = first.setdefault(frozenset(poles), k)
+        if before != k:
+            repeated.append(f"{k} is {before} {'again' if tuple(dipoles[before]) == tuple(poles) else 'in reverse'}")
+    if repeated:
+        _warn(f"dipoles are given twice: {', '.join(repeated[:SHOWN])}" + " .." * (len(repeated) > SHOWN))
+
+
+def _parallel(features):
+    """The pairs of dipoles (i, j), i < j, whose text differences are nearly parallel, in either direction."""
+    targets = text_differences(features)
+    for first in range(0, len(targets), ROWS):
+        near = (targets[first : first + ROWS] @ targets.T).abs() > PARALLEL
+        yield from ((i + first, j) for i, j in near.nonzero().tolist() if i + first < j)
+
+
+def text_differences(features):
+    """What each dipole asks of unit features: (K, 2, E) -> t (K, E), unit(unit(A) - unit(B))."""
+    first, second = F.normalize(features, dim=-1).unbind(dim=1)
+    return F.normalize(first - second, dim=-1)
+
+
+def _warn(line):
+    if distributed.is_first():
+        print(line, file=sys.stderr)
 
 
 def _from_json(text, file):

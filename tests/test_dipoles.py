@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.config import CORPORA
-from lib.dipoles import encode_dipoles, load_corpus, tell_repetitions
+from lib.dipoles import encode_dipoles, examine_dipoles, load_corpus
 from models import clip_encoder
 from models.clip_encoder import load_clip
 from models.errors import UserError
@@ -80,7 +80,7 @@ def test_error_names_file_and_line(content, place, reason, tmp_path):
 
 def test_neither_corpus_nor_file(tmp_path):
     for name in ("no_such_corpus", tmp_path):
-        with pytest.raises(UserError, match=f"{name}.*expressions3"):
+        with pytest.raises(UserError, match=f"{name}'.* a corpus"):
             load_corpus(name)
 
 
@@ -122,14 +122,6 @@ def test_text_features_of_poles_stand_side_by_side(tiny_clip_file):
     torch.testing.assert_close(features[1, 0], encoder.encode_text([PAIRS[1][0]])[0])
 
 
-@pytest.mark.parametrize("last, is_told", [(("a cat", "a dog"), True), (("a dog", "a cat"), True), (("x", "y"), False)])
-def test_dipole_that_is_there_twice_is_told(last, is_told, capsys):
-    tell_repetitions([("a cat", "a dog"), ("day", "night"), last])
-    said = capsys.readouterr().err
-    assert said == ("the corpus has 'a cat' and 'a dog' more than once: several paths will mean the same\n"
-                    if is_told else "")
-
-
 def test_words_that_the_portraits_clip_never_saw_are_told(capsys):
     encoder = load_clip("clip_portraits64")
     encode_dipoles([("A smiling, zebra-like face.", "a Wizard"), ("a zebra", "a smiling face")], encoder)
@@ -141,3 +133,44 @@ def test_words_that_the_portraits_clip_never_saw_are_told(capsys):
 
 def test_a_clip_whose_tokens_all_have_embeddings_knows_every_word(tiny_clip_file):
     assert load_clip(tiny_clip_file).unknown_words(["a zebra in Zürich"]) == []
+
+
+@pytest.fixture(scope="module")
+def portraits_clip():
+    return load_clip("clip_portraits64")
+
+
+def examined(dipoles, encoder, capsys):
+    """What is printed about dipoles."""
+    examine_dipoles(dipoles, encode_dipoles(dipoles, encoder))
+    return capsys.readouterr().err
+
+
+def test_sentences_that_a_clip_cannot_tell_apart_are_refused(portraits_clip):
+    dipoles = [("a photo of a smiling person.", "a photo of a sad person."), ("a photo of a dog.", "a photo of a cat.")]
+    with pytest.raises(UserError, match=r"does not tell 'a photo of a dog\.' from 'a photo of a cat\.'"):
+        examine_dipoles(dipoles, encode_dipoles(dipoles, portraits_clip))
+
+
+def test_dipoles_that_repeat_others_are_told(portraits_clip, capsys):
+    smile, beard = ("a smiling person", "a sad person"), ("a person with a beard", "a person without a beard")
+    assert examined([smile, beard], portraits_clip, capsys) == ""
+    told = examined([smile, beard, smile, beard[::-1]], portraits_clip, capsys)
+    assert told == "dipoles are given twice: 2 is 0 again, 3 is 1 in reverse\n"
+
+
+def test_dipoles_that_ask_for_nearly_the_same_are_told(tiny_clip_file, capsys):
+    base, move = torch.zeros(2, 8), torch.eye(8)
+    base[:, 0] = 2
+    first = torch.stack([base[0] + move[1], base[0] - move[1]])
+    second = torch.stack([base[0] + move[1] + 0.1 * move[2], base[0] - move[1] - 0.1 * move[2]])
+    third = torch.stack([base[0] + move[3], base[0] - move[3]])
+    examine_dipoles([("a", "b"), ("c", "d"), ("e", "f")], torch.stack([first, third, second]))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "1 pairs of dipoles ask for nearly the same (0 and 2)" in line
+
+
+def test_poles_that_are_nearly_equal_are_told(capsys):
+    features = torch.tensor([[[1.0, 0.0], [1.0, 0.1]]])
+    examine_dipoles([("a", "b")], features)
+    assert "hardly tells 'a' from 'b' (cosine 0.995)" in capsys.readouterr().err

@@ -188,3 +188,16 @@ def test_a_stopped_run_ends_as_one_that_was_not(path, trained, monkeypatch):
     states = [load_tensors(directory / "models" / file) for directory in (whole, resumed)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_corpus_is_looked_at_without_training(run_warm, data, tiny_clip_file, tmp_path):
+    (tmp_path / "faces.txt").write_text("a happy face | a sad face\na young face | an old face\n")
+    flags = [f"--gan={data / 'stylegan2_tiny.pth'}", "--no-cuda", f"--clip-model={tiny_clip_file}"]
+    process = run_warm("train.py", *flags, "--corpus=faces.txt", "--check-corpus", cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    header, *rows = process.stdout.splitlines()
+    assert header.split() == ["path", "poles", "nearest", "shift", "aim"]
+    assert rows[0].endswith("a happy face  |  a sad face") and rows[1].split()[0] == "1"
+    assert not (tmp_path / "experiments" / "wip").exists() and not (tmp_path / "experiments" / "complete").exists()
+    refused = run_warm("train.py", *flags[:2], "--method=sefa", "--check-corpus", cwd=tmp_path)
+    assert refused.returncode == 2 and "--check-corpus goes with" in refused.stderr

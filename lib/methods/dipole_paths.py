@@ -131,13 +131,23 @@ class DipolePaths(Method):
 
     def load_text(self, device):
         """Load the CLIP and encode the sentences."""
-        from lib.dipoles import encode_dipoles
+        from lib.dipoles import encode_dipoles, examine_dipoles
         from lib.paths.support_sets import CorpusSupportSets
         from models.clip_encoder import load_clip
 
         self.clip_encoder = load_clip(self.settings.clip_model, device)
-        self.text = CorpusSupportSets(encode_dipoles(self.labels, self.clip_encoder), self.settings.css_beta)
+        features = encode_dipoles(self.labels, self.clip_encoder)
+        examine_dipoles(self.labels, features)
+        self.text = CorpusSupportSets(features, self.settings.css_beta)
         return self
+
+    def describe_corpus(self):
+        """A table of what the sentences ask of the generator, as text."""
+        from lib.latent_space import jung_radius
+        from lib.methods.corpus_table import corpus_table
+
+        radius = jung_radius(self.space, self.settings.seed)
+        return corpus_table(self.labels, self.text.poles.cpu(), self.text_start(radius), radius)
 
     def facts(self):
         return {"clip_embed_dim": self.clip_encoder.embed_dim}

@@ -95,6 +95,10 @@ class Method:
         """The method with everything that it needs besides the generator; `trained` is not made yet."""
         return cls(settings, space, labels)
 
+    def describe_corpus(self):
+        """A table, as text, of what the sentences ask of the generator, for methods whose start is found from them."""
+        raise UserError("--check-corpus goes with --method=contraclip or text")
+
     def facts(self):
         """{name: value} of the facts among the settings that are known once it is built."""
         return {}

@@ -81,14 +81,14 @@ class StyleCLIPGlobal(Method):
 
     @classmethod
     def build(cls, settings, space, labels, device):
-        from lib.dipoles import tell_unknown_words
+        from lib.dipoles import encode_dipoles, examine_dipoles
         from lib.methods.channel_directions import check_published
         from models.clip_encoder import load_clip
         from models.untrusted.numpy_files import load_array
 
         method = cls(settings, space, labels)
         method.clip_encoder, method.given = load_clip(settings.clip_model, device), None
-        tell_unknown_words(labels, method.clip_encoder)
+        examine_dipoles(labels, encode_dipoles(labels, method.clip_encoder))
         if settings.channel_directions is not None:
             method.given = load_array(settings.channel_directions).to(device)
             check_published(method.given, space, method.clip_encoder.embed_dim, settings.channel_directions)

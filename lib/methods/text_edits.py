@@ -93,13 +93,13 @@ class TextEdit(Method):
 
     @classmethod
     def build(cls, settings, space, labels, device):
-        from lib.dipoles import tell_unknown_words
+        from lib.dipoles import encode_dipoles, examine_dipoles
         from lib.judges.faces.arcface import ArcFace
         from models.clip_encoder import load_clip
 
         method = cls(settings, space, labels)
         method.clip_encoder = load_clip(settings.clip_model, device)
-        tell_unknown_words(labels, method.clip_encoder)
+        examine_dipoles(labels, encode_dipoles(labels, method.clip_encoder))
         method.codes = read_codes(settings, space) if settings.pool else None
         method.arcface = load_where_present(ArcFace, "--id-lambda", settings.id_lambda, device)
         return method

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from lib import distributed
 from lib.config import CACHE
+from lib.dipoles import text_differences
 from lib.draws import generator_for
 from lib.files import save_tensors
 from models.errors import UserError
@@ -76,12 +77,6 @@ class Response:
     def of_codes(self, chosen):
         """The response at some of the codes only: a mask (n,)."""
         return replace(self, differences=self.differences[chosen])
-
-
-def text_differences(text_features):
-    """What each dipole asks of unit features: (K, 2, E) -> t (K, E), unit(unit(A) - unit(B))."""
-    first, second = F.normalize(text_features, dim=-1).unbind(dim=1)
-    return F.normalize(first - second, dim=-1)
 
 
 def directions(response, targets, alpha, beta):

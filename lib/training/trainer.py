@@ -138,7 +138,8 @@ def prepare(experiment, method):
         if experiment.begun:
             return load_tensors(experiment.initial_weights), {}
         facts = method.begin()
-        return method.trained.state_dict(), facts
+        # As files give them back: how a tensor lies in memory decides the last bits of what is computed with it.
+        return {name: tensor.contiguous() for name, tensor in method.trained.state_dict().items()}, facts
 
     is_new = distributed.from_first(lambda: not experiment.begun)
     state, facts = distributed.from_first(initial)
