@@ -19,6 +19,7 @@ from lib.settings import Range
 from models import directories
 from models.errors import UserError
 from models.files import replacing
+from models.untrusted.numpy_files import check_stored
 
 REACH = Range(low=0)
 
@@ -134,7 +135,8 @@ def save_arrays(path, arrays):
 def load_arrays(path):
     """{name: array} of an .npz that `save_arrays` wrote; None where it is missing, or damaged as by a power cut."""
     try:
+        check_stored(path)
         with np.load(path, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+    except (UserError, OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile):
         return None

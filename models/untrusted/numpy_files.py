@@ -1,5 +1,6 @@
 """Files of numpy that are not to be trusted: only arrays of numbers, and of text, are read from them."""
 
+import io
 import lzma
 import math
 import zipfile
@@ -13,6 +14,8 @@ import torch
 from models.errors import UserError
 
 MOST_BYTES = 256 << 20  # of an array in an archive, which may be packed into very few
+MOST_HEADER = 1 << 16  # bytes
+MOST_TEXTS = 1_000_000
 ERRORS = (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError, KeyError,
           TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 
@@ -61,19 +64,38 @@ def load_named_array(path, name):
     return array.tolist() if array.dtype.kind == "U" else torch.from_numpy(array.astype(np.float32))
 
 
+def check_stored(path):
+    """Raise UserError where the arrays of a .npz file are packed, as `numpy.savez` never does, or claim more bytes than
+    the file has."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+            if any(record.compress_type != zipfile.ZIP_STORED for record in records):
+                raise ValueError("it is packed")
+            if sum(record.file_size for record in records) > Path(path).stat().st_size:
+                raise ValueError("it claims more bytes than it has")
+    except ERRORS as error:
+        raise _unreadable(path, error) from None
+
+
 def _read(file, length):
     """The array in an open member of an archive, which claims to have `length` bytes. Raises one of `ERRORS`."""
-    version = np.lib.format.read_magic(file)
+    begin = io.BytesIO(file.read(MOST_HEADER))  # a header's own length would be believed, up to 4 GiB
+    version = np.lib.format.read_magic(begin)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"its header has version {version}")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, by_columns, dtype = read_header(file)
+    shape, by_columns, dtype = read_header(begin)
     if dtype.hasobject or dtype.kind not in "fiuU":
         raise ValueError(f"its numbers are of the type {dtype}")
     count = math.prod(shape)
     if any(side < 0 for side in shape) or count * dtype.itemsize > min(MOST_BYTES, length):
         raise ValueError(f"it claims {count} numbers")
-    array = np.frombuffer(file.read(count * dtype.itemsize), dtype, count)
+    if dtype.kind == "U" and count > MOST_TEXTS:
+        raise ValueError(f"it has {count:,} texts")
+    size, content = count * dtype.itemsize, begin.read()
+    content = content[:size] + file.read(max(size - len(content), 0))
+    array = np.frombuffer(content, dtype, count)
     return array.reshape(shape, order="F" if by_columns else "C")
 
 

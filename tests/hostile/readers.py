@@ -190,6 +190,37 @@ class Checkpoints(Reader):
         open_experiment(file, DATA / "stylegan2_tiny.pth")
 
 
+class Directions(Reader):
+    """Files of directions of any kind, for the tiny generator."""
+
+    def seeds(self):
+        import numpy as np
+        import safetensors.torch
+
+        directions = torch.nn.functional.normalize(torch.randn(3, 32), dim=1)
+        ours = {"directions": directions.numpy(), "lengths": np.ones(3, np.float32), "names": np.array(["a", "b", "c"]),
+                "space": np.array("W"), "truncation": np.array(0.7), "gan": np.array("tiny"),
+                "gan_sha256": np.array("0" * 64)}  # fmt: skip
+        stored, packed, single = io.BytesIO(), io.BytesIO(), io.BytesIO()
+        np.savez(stored, **ours)
+        np.savez_compressed(packed, **ours)
+        np.save(single, directions.numpy())
+        return {
+            "npz": {"d.npz": stored.getvalue()},
+            "packed": {"d.npz": packed.getvalue()},
+            "npy": {"d.npy": single.getvalue()},
+            "pt": {"d.pt": _saved({"directions": directions})},
+            "safetensors": {"d.safetensors": safetensors.torch.save({"directions": directions})},
+        }
+
+    def read(self, directory, file):
+        from lib.methods.direction_files import paths_of, read_directions, space_of
+
+        found = read_directions(file)
+        space_of(found, file, _tiny(), None if found.space else "W")
+        paths_of(found)
+
+
 def _perceptrons(names):
     shapes = {"weight": (32, 32), "bias": (32,)}
     layers = [f"{name}.mapping.{i}" for name in names for i in range(1, 5)]
@@ -236,5 +267,6 @@ class Archives(Reader):
 
 READERS = {
     "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
-    "experiments": Experiments, "checkpoints": Checkpoints, "graphs": Graphs, "archives": Archives,
+    "experiments": Experiments, "checkpoints": Checkpoints, "directions": Directions, "graphs": Graphs,
+    "archives": Archives,
 }  # fmt: skip

@@ -8,17 +8,19 @@ import tracemalloc
 import warnings
 import zipfile
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
+from lib.evaluation.store import load_arrays
 from lib.files import read_json
 from lib.pools import read_w_plus
 from models.clip_encoder import clip, load_clip
 from models.errors import UserError
 from models.formats import read_generator
 from models.load_generator import load_generator
-from models.untrusted import plain_data
+from models.untrusted import numpy_files, plain_data
 from models.untrusted.safetensors_files import check_safetensors
 from models.untrusted.tensor_files import BrokenFile, check_tensors, load_tensors
 
@@ -437,6 +439,27 @@ def test_safetensors_of_other_kinds(data, tmp_path):
     (tmp_path / "long.safetensors").write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
     with pytest.raises(UserError, match="header"):
         check_safetensors(tmp_path / "long.safetensors")
+
+
+# --- arrays of numpy's
+
+
+def test_array_whose_header_unpacks_to_gigabytes(tmp_path):
+    header = b"\x93NUMPY\x02\x00" + struct.pack("<I", (1 << 32) - 1) + b" " * (1 << 25)
+    file = rewritten({"directions.npy": header}, tmp_path / "d.npz", zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        refused(lambda path: numpy_files.load_named_array(path, "directions"), file, "cannot be read")
+        assert tracemalloc.get_traced_memory()[1] < 1 << 23
+    finally:
+        tracemalloc.stop()
+
+
+def test_readings_that_are_packed_are_made_anew(tmp_path):
+    np.savez_compressed(tmp_path / "code.npz", along=np.zeros(1 << 20))
+    assert load_arrays(tmp_path / "code.npz") is None
+    np.savez(tmp_path / "code.npz", along=np.zeros(4))
+    assert load_arrays(tmp_path / "code.npz")["along"].shape == (4,)
 
 
 # --- JSON
