@@ -69,6 +69,7 @@ WORDS = """The first package names as the origins of its networks
   HSE_FaceRec_tf        faceres: by Andrey Savchenko, trained on photographs of celebrities (VGGFace2, IMDB-WIKI)
   face_classification   emotion: Copyright (c) 2017 Octavio (Arriaga), MIT License as above, trained on FER-2013
 face-api is a version of face-api.js by Vincent Muehler, MIT License as above.
+probes.pt is of this repository, by `python -m scripts.faces.probes`: what the judge faces64 was fitted to hand labels.
 The licences are of the networks; the photographs that they were trained on have terms of their own. Ages are weak, and
 none of these networks says what a person is: male and female are how a picture looks to a network.
 """
