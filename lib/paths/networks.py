@@ -89,8 +89,8 @@ def directions_from_state(state, dim, source):
         raise UserError(f"{source} holds no directions of LatentCLR: its tensors are not of networks of one kind")
     if not all(one.isfinite().all() for one in tensors.values()):
         raise UserError(f"{source} has directions that are not finite: its training has diverged")
-    directions.load_state_dict(tensors, assign=True)
-    return directions.float()
+    directions.load_state_dict({key: one.float() for key, one in tensors.items()}, assign=True)
+    return directions
 
 
 def _as_described(tensors, dim):
