@@ -1,6 +1,7 @@
 """Files that are never half-written, and their hashes."""
 
 import hashlib
+import io
 import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,11 +22,11 @@ def replacing(path, durable=True):
         with opened(path.parent, make=True) as directory:
             _unlink(partial.name, directory)  # of a process that was killed and had this one's number
             try:
-                with open(partial, "wb", opener=_creating(directory)) as file:
+                with _Buffered(io.FileIO(str(partial), "w", opener=_creating(directory))) as file:
                     yield file
                     if durable:
                         file.flush()
-                        os.fsync(file.fileno())
+                        os.fsync(file.raw.fileno())
                 os.replace(partial.name, path.name, src_dir_fd=directory, dst_dir_fd=directory)
             finally:
                 _unlink(partial.name, directory)
@@ -33,6 +34,14 @@ def replacing(path, durable=True):
         if error.filename is None or error.filename == partial.name:  # the error of a full disk does not name the file
             error.filename, error.filename2 = str(path), None
         raise
+
+
+class _Buffered(io.BufferedWriter):
+    """A file that is written by `write` alone: Pillow writes to descriptors itself, and loses the rest where a disk
+    takes only a part."""
+
+    def fileno(self):
+        raise io.UnsupportedOperation("fileno")
 
 
 def _unlink(name, directory):

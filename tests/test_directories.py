@@ -8,6 +8,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from lib.experiment import Experiment
 from lib.files import save_tensors, write_json, write_text
 from lib.paths.support_sets import LatentSupportSets
 from lib.settings import PoolSettings, TrainingSettings, WalkSettings
+from lib.walking.pictures import save_jpeg
 from lib.walking.traversal import CodeResults
 from models import directories
 from models.errors import UserError
@@ -330,3 +332,17 @@ def test_tensors_on_a_full_disk_are_an_error_that_names_the_file(cwd):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert error.value.filename == "checkpoint.pt" and error.value.strerror
     assert os.listdir() == ["checkpoint.pt"] and Path("checkpoint.pt").read_bytes() == before
+
+
+def test_picture_on_a_full_disk_is_an_error_and_is_not_there_in_part(cwd):
+    import resource
+
+    frame = np.random.default_rng(0).integers(0, 255, (100, 100, 3), dtype=np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            save_jpeg(frame, "picture.jpg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir() == []
