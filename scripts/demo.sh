@@ -1,18 +1,36 @@
 #!/usr/bin/env bash
-# The whole procedure on the embedded portraits: a pool, nine paths, a page, and what each path changed. If it was
-# stopped, run it again to resume.
+# The whole procedure on an embedded generator: a pool, paths, a page, and what each path changed. If it was stopped, run
+# it again to resume.
+#
+#   scripts/demo.sh [faces|portraits]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python}
-GAN=stylegan2_portraits64
-EXPERIMENT=experiments/complete/ContraCLIP_$GAN-W-K9-lines-eps1.1_1.8-paired-attributes
 
-"$PYTHON" sample_gan.py --gan=$GAN --truncation=0.7 --num-samples=8
+case ${1:-faces} in
+  faces)
+    # Ten paths of photographic faces, from codes in which the judge finds a face.
+    GAN=dcgan_faces64 CORPUS=faces
+    CODES=(--truncation=0.85 --accepted-by=faces64)
+    EXPERIMENT=experiments/complete/ContraCLIP_$GAN-Z-K9-lines-eps1.1_1.8-paired-$CORPUS
+    ;;
+  portraits)
+    # Nine paths of drawn portraits, whose factors are known.
+    GAN=stylegan2_portraits64 CORPUS=attributes
+    CODES=(--truncation=0.7)
+    EXPERIMENT=experiments/complete/ContraCLIP_$GAN-W-K9-lines-eps1.1_1.8-paired-$CORPUS
+    ;;
+  *)
+    echo "demo.sh: there is a demo of faces and one of portraits, not of $1" >&2
+    exit 2
+    ;;
+esac
 
-"$PYTHON" train.py --gan=$GAN --stylegan-space=W --truncation=0.7 --corpus=attributes --ckp-freq=20
+"$PYTHON" train.py --gan=$GAN --corpus=$CORPUS --ckp-freq=20
 
-"$PYTHON" traverse_latent_space.py --gif --strip --gif-fps=20 --shift-steps=15 --eps=0.1 --pool=$GAN-8 --exp="$EXPERIMENT"
+"$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=8
+"$PYTHON" traverse_latent_space.py --gif --strip --gif-fps=20 --shift-steps=15 --pool=$GAN-8 --exp="$EXPERIMENT"
 
 # Measured from codes that no setting was chosen with.
-"$PYTHON" sample_gan.py --gan=$GAN --truncation=0.7 --num-samples=32 --seed=10001
-"$PYTHON" evaluate.py --pool=$GAN-32 --shift-steps=15 --eps=0.1 --exp="$EXPERIMENT"
+"$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=24 --seed=10001
+"$PYTHON" evaluate.py --pool=$GAN-24 --shift-steps=15 --exp="$EXPERIMENT"
