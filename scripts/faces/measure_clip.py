@@ -48,7 +48,7 @@ def main(arguments):
     poles = F.normalize(encode_dipoles(dipoles, encoder), dim=-1)
     targets = F.normalize(poles[:, 0] - poles[:, 1], dim=-1)
     seen = (features(encoder, held_out.images) @ targets.T).numpy()
-    taught = held_out.numbers[: len(seen), [INDEX[name] for name in ATTRIBUTES]].numpy()
+    taught = held_out.read[: len(seen), [INDEX[name] for name in ATTRIBUTES]].numpy()
     with_teacher = correlations(seen, taught)
     print(f"{'':16} teacher")
     for name, first in zip(ATTRIBUTES, with_teacher):

@@ -21,7 +21,7 @@ from scipy.special import logit
 from scipy.stats import norm, rankdata
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from models.errors import UserError
 from models.face_networks import EXPRESSIONS
@@ -34,6 +34,7 @@ from scripts.faces.score import look_at
 SHARES = {"smile": (0.3, 0.4), "glasses": (0.14, 0.6), "hat": (0.13, 0.6), "beard": (0.15, 0.5),
           "long_hair": (0.18, 0.5), "woman": (0.2, 0.5), "eyes": (0.35, 0.2)}  # fmt: skip
 USUAL_SHARES = (0.35, 0.35)
+RARE, SOFTNESS = ("glasses", "hat", "beard", "long_hair", "woman"), 1.25
 LABELS = {"glasses": "glasses", "hat": "hat", "beard": "facial_hair", "long_hair": "long_hair"}
 REGIONS = {"glasses": (slice(20, 36), slice(10, 54)), "hat": (slice(0, 24), slice(8, 56)),
            "beard": (slice(38, 60), slice(14, 50)), "long_hair": (slice(4, 64), slice(0, 64))}  # fmt: skip
@@ -103,25 +104,30 @@ def region(images, name):
 
 
 def labelled():
-    """What the networks say of the labelled images of the teachers' half, and the labels: of `attributes`."""
+    """What the networks say of the labelled images of the teachers' half and of their mirror images, and the labels of
+    both, one after the other: of `attributes`."""
     z, answers = halves()[0]
-    return look_at(load_generator("dcgan_faces64"), torch.from_numpy(z)), answers
+    generator = load_generator("dcgan_faces64")
+    looks = [look_at(generator, torch.from_numpy(z), mirrored) for mirrored in (False, True)]
+    both = {name: np.concatenate([look[name] for look in looks]) for name in ("descriptor", "images")}
+    return both, {name: np.tile(label, 2) for name, label in answers.items()}
 
 
 class Probe:
     """A logistic regression of a hand label on what describes an image.
 
     descriptors and pixels: of unlabelled images, for the principal components. labelled: the same two of the labelled
-    ones, answers (N,) 1, 0, or -1 where the eye was unsure.
+    ones and of their mirror images, answers (2 N,) 1, 0, or -1 where the eye was unsure. `auc` is cross-validated.
     """
 
     def __init__(self, descriptors, pixels, labelled, answers):
         self.parts = [PCA(size, whiten=True, random_state=0).fit(part)
                       for size, part in zip(PROBED, (descriptors, pixels))]  # fmt: skip
-        sure = answers >= 0
-        seen, answers = self.features(*(part[sure] for part in labelled)), answers[sure]
+        sure, images = answers >= 0, np.tile(np.arange(len(answers) // 2), 2)
+        seen, answers, images = self.features(*(part[sure] for part in labelled)), answers[sure], images[sure]
         models = [LogisticRegression(C=c, max_iter=2000) for c in (1e-3, 3e-3, 0.01, 0.03, 0.1)]
-        held_out = [cross_val_predict(model, seen, answers, cv=10, method="decision_function") for model in models]
+        folds = {"groups": images, "cv": GroupKFold(10), "method": "decision_function"}
+        held_out = [cross_val_predict(model, seen, answers, **folds) for model in models]
         self.auc, best = max((area_under_curve(found, answers), i) for i, found in enumerate(held_out))
         self.model = models[best].fit(seen, answers)
 
@@ -162,6 +168,19 @@ def gaussian(numbers):
     return norm.ppf((rankdata(numbers) - 0.5) / len(numbers))
 
 
+def targets(numbers):
+    """Numbers of `attributes` -> what features are to follow, with a mean of 0 and a deviation of 1.
+
+    What few faces have is there or not: differences among those that are far from having it mean little.
+    """
+    found = numbers.copy()
+    for name in RARE:
+        column = INDEX[name]
+        boundary = norm.ppf(1 - SHARES[name][0])
+        found[:, column] = np.tanh((numbers[:, column] - boundary) / SOFTNESS)
+    return ((found - found.mean(axis=0)) / found.std(axis=0)).clip(-2.5, 2.5)
+
+
 def sides(numbers):
     """Numbers of `attributes` -> 1 where an attribute is clearly on its positive side, -1 on its negative, else 0."""
     found = np.zeros(numbers.shape, np.int8)
@@ -195,8 +214,9 @@ def surroundings(scores):
     pairs = (small, small[..., ::-1]), (points, swapped)
     parts = []
     for (values, mirrored_values), size in zip(pairs, SURROUNDINGS):
-        fitted = PCA(size, random_state=0).fit(values[:6000].reshape(6000, -1))
-        found = np.stack([fitted.transform(one.reshape(len(one), -1)) for one in (values, mirrored_values)])
+        flat, mirrored_flat = (one.reshape(len(one), -1) for one in (values, mirrored_values))
+        fitted = PCA(size, random_state=0).fit(flat[:6000])
+        found = np.stack([fitted.transform(one) for one in (flat, mirrored_flat)])
         spread = found[0].std(axis=0)
         parts.append(found / (spread * spread[0]) ** 0.5)
     return np.concatenate(parts, axis=-1).astype(np.float32)

@@ -84,14 +84,15 @@ def matches(stated, sides):
 class Data:
     """The images and their numbers, mirror images included: image i + N is the mirror image of image i.
 
-    images (N, 3, 64, 64) uint8; numbers, sides (2 N, K); surroundings (2 N, S). cells: for each attribute and side the
-    indices of the images there.
+    images (N, 3, 64, 64) uint8; read, numbers, sides (2 N, K): what the teachers read, what features are to follow, and
+    what captions may say; surroundings (2 N, S). cells: for each attribute and side the indices of the images there.
     """
 
     def __init__(self, images, numbers, surroundings):
+        """numbers (N, K): of `teachers.attributes`; surroundings (2, N, S)."""
         self.images = torch.from_numpy(images)
         both = np.concatenate([numbers, teachers.mirrored(numbers)])
-        self.numbers = torch.from_numpy(both).clamp(-2.5, 2.5)
+        self.read, self.numbers = torch.from_numpy(both), torch.from_numpy(teachers.targets(both))
         self.sides = torch.from_numpy(teachers.sides(both))
         self.surroundings = torch.from_numpy(surroundings.reshape(2 * len(images), -1))
         self.cells = [torch.nonzero(self.sides[:, k] == side)[:, 0]
