@@ -182,7 +182,7 @@ def load_data(work):
     numbers, surroundings = (np.load(cache)[name] for name in ("numbers", "surroundings"))
     faces = scores["flag"][:, 0] > LEAST_FLAG
     held_out = np.arange(len(faces)) >= len(faces) - HELD_OUT
-    return [Data(scores["images"][part], numbers[part], surroundings[part])
+    return [Data(scores["images"][part], numbers[part], surroundings[:, part])
             for part in (faces & ~held_out, faces & held_out)]  # fmt: skip
 
 
