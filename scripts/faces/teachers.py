@@ -58,6 +58,11 @@ def load_scores(work, names=None):
     return {name: np.concatenate([part[name] for part in parts]) for name in names or parts[0].files}
 
 
+def in_parts(*arrays, size=4000):
+    """Parts of arrays of N rows, which take a few GB as numbers of pixels if taken at once."""
+    return [tuple(array[start : start + size] for array in arrays) for start in range(0, len(arrays[0]), size)]
+
+
 def geometry(mesh):
     """Points (N, 1404) of facemesh -> mouth opening, turning to the image's right, raising of the head, eye opening."""
     points = mesh.astype(np.float32).reshape(-1, 468, 3)
@@ -153,11 +158,14 @@ def attributes(scores, labelled, answers):
     """
     expression = dict(zip(EXPRESSIONS, np.clip(scores["probabilities"].astype(np.float32), 1e-4, 1).T))
     found = {"smile": np.log(expression["happy"] / expression["neutral"])}
-    found |= geometry(scores["mesh"]) | lighting(scores["images"], scores["mask"])
+    lit = [lighting(*part) for part in in_parts(scores["images"], scores["mask"])]
+    found |= geometry(scores["mesh"]) | {name: np.concatenate([one[name] for one in lit]) for name in lit[0]}
     found["woman"] = logit(np.clip(scores["gender"][:, 1].astype(np.float32), 1e-3, 1 - 1e-3))
     areas = {}
     for name, label in LABELS.items():
-        seen = [(one["descriptor"].astype(np.float32), region(one["images"], name)) for one in (scores, labelled)]
+        seen = [(one["descriptor"].astype(np.float32),
+                 np.concatenate([region(part, name) for (part,) in in_parts(one["images"])]))
+                for one in (scores, labelled)]  # fmt: skip
         probe = Probe(*(part[:6000] for part in seen[0]), seen[1], answers[label])
         found[name], areas[name] = probe(*seen[0]), probe.auc
     return np.stack([gaussian(found[name]) for name in NAMES], axis=1).astype(np.float32), areas
@@ -202,8 +210,9 @@ def surroundings(scores):
     face, in units of its size. Returns (2, N, sum of SURROUNDINGS), of the images and of their mirror images; the
     component that varies most has a standard deviation of 1, the others the root of their share of that.
     """
-    images = scores["images"].astype(np.float32)
-    small = images.reshape(len(images), 3, 16, 4, 16, 4).mean(axis=(3, 5))
+    small = [part.reshape(len(part), 3, 16, 4, 16, 4).mean(axis=(3, 5), dtype=np.float32)
+             for (part,) in in_parts(scores["images"])]  # fmt: skip
+    small = np.concatenate(small)
     points = scores["mesh"].reshape(-1, 468, 3)
     first, second, middle = points[:, PAIRS[:, 0]], points[:, PAIRS[:, 1]], points[:, MIDDLE]
     points = np.concatenate([first, second, middle], axis=1)

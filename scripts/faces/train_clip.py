@@ -1,6 +1,6 @@
 """Train the CLIP of the photographic faces on what other networks say of the generator's images.
 
-    python -m scripts.faces.train_clip --seed 0 --iterations 1800
+    python -m scripts.faces.train_clip --seed 0
 
 Needs WORK/scores of scripts.faces.score. Writes a half-precision state dict that `clip.load(FILE, jit=False)` reads. A
 run that was stopped goes on. Three losses, on images and their mirror images:
@@ -31,7 +31,7 @@ from scripts.faces import captions, teachers
 from scripts.small_clip import SmallCLIP, Vocabulary, adamw, matching_loss
 
 RESOLUTION, EMBED_DIM = 64, 128
-VISION_WIDTH, VISION_LAYERS = 20, (1, 1, 1, 1)
+VISION_WIDTH, VISION_LAYERS = 16, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS, TRAINING_CONTEXT = 64, 2, 48
 BALANCED = 0.7  # share of a batch that is drawn for an attribute and a side of it, all with the same chance
 MARGIN = 2  # pixels that images are shifted by at most
@@ -191,8 +191,8 @@ def main(arguments):
     parser.add_argument("--work", type=Path, default=Path("build/faces"), help="scores and checkpoints")
     parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip_SEED.pt)")
     parser.add_argument("--batch", type=int, default=128, help="images per iteration")
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="largest learning rate")
-    parser.add_argument("--iterations", type=int, default=1800)
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--iterations", type=int, default=1300)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
