@@ -68,7 +68,7 @@ def parser():
     g.add_argument("--clip-model", metavar="CLIP",
                    help="the name of a CLIP, a file, or a model of open_clip, such as SigLIP, as "
                         "open_clip:MODEL/TAG, open_clip:MODEL/FILE or open_clip:FOLDER "
-                        f"(default: {DEFAULT_CLIP}; the portraits have their own)")
+                        f"(default: {DEFAULT_CLIP}; the portraits and the faces have their own)")
 
     add_arguments(p)
 

@@ -14,8 +14,8 @@ LATENT_CODES = EXPERIMENTS / "latent_codes"
 CACHE = EXPERIMENTS / "cache"  # what can be computed again
 
 DEFAULT_CLIP = "ViT-B/32"
-# Drawn portraits are not photographs: they have a CLIP of their own, which knows nothing else.
-CLIP_OF = {name: "clip_portraits64" for name in GENERATORS if "portraits" in name}
+# The embedded generators have CLIPs of their own, which know nothing but their images.
+CLIP_OF = {name: "clip_portraits64" for name in GENERATORS if "portraits" in name} | {"dcgan_faces64": "clip_faces64"}
 
 DEFAULT_STYLEGAN_LAYER = 11  # of W+; lowered to the last layer of smaller generators
 

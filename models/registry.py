@@ -103,7 +103,10 @@ GENERATORS = {
 }
 
 # CLIPs with a name besides those of the package `clip`.
-CLIP_FILES = {"clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt"}
+CLIP_FILES = {
+    "clip_portraits64": PRETRAINED / "portraits" / "clip_portraits64.pt",
+    "clip_faces64": PRETRAINED / "faces" / "clip_faces64.pt",
+}
 
 
 OWN_CODE = "python:"  # what the name of a generator begins with that is the user's own code

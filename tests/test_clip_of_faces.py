@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib.dipoles import load_corpus
-from models.clip_encoder import clip
+from lib.dipoles import encode_dipoles, load_corpus
+from models.clip_encoder import clip, load_clip
+from models.load_generator import load_generator
 from scripts.faces import captions, teachers, train_clip
 from scripts.faces.captions import ATTRIBUTES, INDEX, NAMES
+from scripts.faces.labels import halves
+from scripts.faces.measure_clip import ATTRIBUTES as ATTRIBUTES_OF_CORPUS
 from scripts.small_clip import Vocabulary
 
 CORPUS = [pole for poles in load_corpus("faces") for pole in poles]
@@ -125,3 +128,33 @@ def test_an_interrupted_training_equals_an_uninterrupted_one(vocabulary, tmp_pat
 
     whole, resumed = trained("whole", 4), trained("resumed", 2, 4)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_clip("clip_faces64")
+
+
+def test_the_embedded_clip_knows_the_words_of_its_corpus(encoder):
+    assert encoder.unknown_words(CORPUS) == []
+    assert encoder.unknown_words(["a photo of a zebra with glasses."]) == ["zebra"]
+
+
+def test_dipoles_of_the_corpus_are_nearly_orthogonal(encoder):
+    poles = torch.nn.functional.normalize(encode_dipoles(load_corpus("faces"), encoder), dim=-1)
+    targets = torch.nn.functional.normalize(poles[:, 0] - poles[:, 1], dim=-1)
+    assert (targets @ targets.T - torch.eye(len(targets))).abs().max() < 0.1
+
+
+@torch.no_grad()
+def test_the_embedded_clip_sees_what_hands_labelled(encoder):
+    """Of the half that taught it nothing: the probability that a positive one is nearer to the pole than a negative."""
+    z, labels = halves()[1]
+    images = load_generator("dcgan_faces64")(torch.from_numpy(z))
+    seen = torch.nn.functional.normalize(encoder.encode_images(images), dim=-1)
+    poles = torch.nn.functional.normalize(encode_dipoles(load_corpus("faces"), encoder), dim=-1)
+    scores = (seen @ (poles[:, 0] - poles[:, 1]).T).numpy()
+    for name, label in (("glasses", "glasses"), ("hat", "hat"), ("beard", "facial_hair"), ("long_hair", "long_hair")):
+        sure = labels[label] >= 0
+        area = teachers.area_under_curve(scores[sure, ATTRIBUTES_OF_CORPUS.index(name)], labels[label][sure])
+        assert area > 0.9

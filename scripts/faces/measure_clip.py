@@ -16,6 +16,7 @@ import torch.nn.functional as F
 
 from lib.command_line import run
 from lib.dipoles import encode_dipoles, load_corpus
+from lib.judges import load_judge
 from models.clip_encoder import load_clip
 from scripts.faces.captions import INDEX
 from scripts.faces.train_clip import load_data
@@ -48,11 +49,14 @@ def main(arguments):
     poles = F.normalize(encode_dipoles(dipoles, encoder), dim=-1)
     targets = F.normalize(poles[:, 0] - poles[:, 1], dim=-1)
     seen = (features(encoder, held_out.images) @ targets.T).numpy()
-    taught = held_out.numbers[: len(seen), [INDEX[name] for name in ATTRIBUTES]].numpy()
-    with_teacher = correlations(seen, taught)
-    print(f"{'':16} teacher")
-    for name, first in zip(ATTRIBUTES, with_teacher):
-        print(f"{name:16} {first:7.2f}")
+    taught = held_out.read[: len(seen), [INDEX[name] for name in ATTRIBUTES]].numpy()
+    judge = load_judge("faces64:woman", labels=dipoles)
+    numbers = torch.cat([judge(part.float() / 127.5 - 1) for part in held_out.images.split(50)]).numpy()
+    judged = np.stack([sign * numbers[:, column] for column, sign in judge.own(dipoles)], axis=1)
+    print(f"{'':16} teacher  judge  teacher and judge")
+    rows = zip(ATTRIBUTES, correlations(seen, taught), correlations(seen, judged), correlations(taught, judged))
+    for name, *found in rows:
+        print(f"{name:16} " + " ".join(f"{one:7.2f}" for one in found))
     print("cosines of the dipoles:")
     print(np.array2string((targets @ targets.T).numpy(), precision=2, suppress_small=True))
 

@@ -58,9 +58,11 @@ def look(images):
 
 
 @torch.no_grad()
-def look_at(generator, z):
-    """Codes z (N, z_dim) -> their images, (N, 3, 64, 64) uint8, and what the networks say of them: a dict of arrays."""
+def look_at(generator, z, mirrored=False):
+    """Codes z (N, z_dim) -> their images, (N, 3, 64, 64) uint8, or the mirror images of these, and what the networks
+    say of them: a dict of arrays."""
     parts = [generator(part) for part in z.split(AT_ONCE)]
+    parts = [part.flip(-1) for part in parts] if mirrored else parts
     rows = [look(images) for images in parts]
     content = {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
     return content | {"images": to_uint8(torch.cat(parts)).transpose(0, 3, 1, 2)}

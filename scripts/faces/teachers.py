@@ -21,7 +21,7 @@ from scipy.special import logit
 from scipy.stats import norm, rankdata
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict
 
 from models.errors import UserError
 from models.face_networks import EXPRESSIONS
@@ -34,6 +34,7 @@ from scripts.faces.score import look_at
 SHARES = {"smile": (0.3, 0.4), "glasses": (0.14, 0.6), "hat": (0.13, 0.6), "beard": (0.15, 0.5),
           "long_hair": (0.18, 0.5), "woman": (0.2, 0.5), "eyes": (0.35, 0.2)}  # fmt: skip
 USUAL_SHARES = (0.35, 0.35)
+RARE, SOFTNESS = ("glasses", "hat", "beard", "long_hair", "woman"), 1.25
 LABELS = {"glasses": "glasses", "hat": "hat", "beard": "facial_hair", "long_hair": "long_hair"}
 REGIONS = {"glasses": (slice(20, 36), slice(10, 54)), "hat": (slice(0, 24), slice(8, 56)),
            "beard": (slice(38, 60), slice(14, 50)), "long_hair": (slice(4, 64), slice(0, 64))}  # fmt: skip
@@ -55,6 +56,11 @@ def load_scores(work, names=None):
         raise UserError(f"{work}/scores has no files: run python -m scripts.faces.score first")
     parts = [np.load(file) for file in files]
     return {name: np.concatenate([part[name] for part in parts]) for name in names or parts[0].files}
+
+
+def in_parts(*arrays, size=4000):
+    """Parts of arrays of N rows, which take a few GB as numbers of pixels if taken at once."""
+    return [tuple(array[start : start + size] for array in arrays) for start in range(0, len(arrays[0]), size)]
 
 
 def geometry(mesh):
@@ -103,25 +109,30 @@ def region(images, name):
 
 
 def labelled():
-    """What the networks say of the labelled images of the teachers' half, and the labels: of `attributes`."""
+    """What the networks say of the labelled images of the teachers' half and of their mirror images, and the labels of
+    both, one after the other: of `attributes`."""
     z, answers = halves()[0]
-    return look_at(load_generator("dcgan_faces64"), torch.from_numpy(z)), answers
+    generator = load_generator("dcgan_faces64")
+    looks = [look_at(generator, torch.from_numpy(z), mirrored) for mirrored in (False, True)]
+    both = {name: np.concatenate([look[name] for look in looks]) for name in ("descriptor", "images")}
+    return both, {name: np.tile(label, 2) for name, label in answers.items()}
 
 
 class Probe:
     """A logistic regression of a hand label on what describes an image.
 
     descriptors and pixels: of unlabelled images, for the principal components. labelled: the same two of the labelled
-    ones, answers (N,) 1, 0, or -1 where the eye was unsure.
+    ones and of their mirror images, answers (2 N,) 1, 0, or -1 where the eye was unsure. `auc` is cross-validated.
     """
 
     def __init__(self, descriptors, pixels, labelled, answers):
         self.parts = [PCA(size, whiten=True, random_state=0).fit(part)
                       for size, part in zip(PROBED, (descriptors, pixels))]  # fmt: skip
-        sure = answers >= 0
-        seen, answers = self.features(*(part[sure] for part in labelled)), answers[sure]
+        sure, images = answers >= 0, np.tile(np.arange(len(answers) // 2), 2)
+        seen, answers, images = self.features(*(part[sure] for part in labelled)), answers[sure], images[sure]
         models = [LogisticRegression(C=c, max_iter=2000) for c in (1e-3, 3e-3, 0.01, 0.03, 0.1)]
-        held_out = [cross_val_predict(model, seen, answers, cv=10, method="decision_function") for model in models]
+        folds = {"groups": images, "cv": GroupKFold(10), "method": "decision_function"}
+        held_out = [cross_val_predict(model, seen, answers, **folds) for model in models]
         self.auc, best = max((area_under_curve(found, answers), i) for i, found in enumerate(held_out))
         self.model = models[best].fit(seen, answers)
 
@@ -147,11 +158,14 @@ def attributes(scores, labelled, answers):
     """
     expression = dict(zip(EXPRESSIONS, np.clip(scores["probabilities"].astype(np.float32), 1e-4, 1).T))
     found = {"smile": np.log(expression["happy"] / expression["neutral"])}
-    found |= geometry(scores["mesh"]) | lighting(scores["images"], scores["mask"])
+    lit = [lighting(*part) for part in in_parts(scores["images"], scores["mask"])]
+    found |= geometry(scores["mesh"]) | {name: np.concatenate([one[name] for one in lit]) for name in lit[0]}
     found["woman"] = logit(np.clip(scores["gender"][:, 1].astype(np.float32), 1e-3, 1 - 1e-3))
     areas = {}
     for name, label in LABELS.items():
-        seen = [(one["descriptor"].astype(np.float32), region(one["images"], name)) for one in (scores, labelled)]
+        seen = [(one["descriptor"].astype(np.float32),
+                 np.concatenate([region(part, name) for (part,) in in_parts(one["images"])]))
+                for one in (scores, labelled)]  # fmt: skip
         probe = Probe(*(part[:6000] for part in seen[0]), seen[1], answers[label])
         found[name], areas[name] = probe(*seen[0]), probe.auc
     return np.stack([gaussian(found[name]) for name in NAMES], axis=1).astype(np.float32), areas
@@ -160,6 +174,19 @@ def attributes(scores, labelled, answers):
 def gaussian(numbers):
     """Numbers (N,) -> those of a standard normal distribution in the same order."""
     return norm.ppf((rankdata(numbers) - 0.5) / len(numbers))
+
+
+def targets(numbers):
+    """Numbers of `attributes` -> what features are to follow, with a mean of 0 and a deviation of 1.
+
+    What few faces have is there or not: differences among those that are far from having it mean little.
+    """
+    found = numbers.copy()
+    for name in RARE:
+        column = INDEX[name]
+        boundary = norm.ppf(1 - SHARES[name][0])
+        found[:, column] = np.tanh((numbers[:, column] - boundary) / SOFTNESS)
+    return ((found - found.mean(axis=0)) / found.std(axis=0)).clip(-2.5, 2.5)
 
 
 def sides(numbers):
@@ -183,8 +210,9 @@ def surroundings(scores):
     face, in units of its size. Returns (2, N, sum of SURROUNDINGS), of the images and of their mirror images; the
     component that varies most has a standard deviation of 1, the others the root of their share of that.
     """
-    images = scores["images"].astype(np.float32)
-    small = images.reshape(len(images), 3, 16, 4, 16, 4).mean(axis=(3, 5))
+    small = [part.reshape(len(part), 3, 16, 4, 16, 4).mean(axis=(3, 5), dtype=np.float32)
+             for (part,) in in_parts(scores["images"])]  # fmt: skip
+    small = np.concatenate(small)
     points = scores["mesh"].reshape(-1, 468, 3)
     first, second, middle = points[:, PAIRS[:, 0]], points[:, PAIRS[:, 1]], points[:, MIDDLE]
     points = np.concatenate([first, second, middle], axis=1)
@@ -195,8 +223,9 @@ def surroundings(scores):
     pairs = (small, small[..., ::-1]), (points, swapped)
     parts = []
     for (values, mirrored_values), size in zip(pairs, SURROUNDINGS):
-        fitted = PCA(size, random_state=0).fit(values[:6000].reshape(6000, -1))
-        found = np.stack([fitted.transform(one.reshape(len(one), -1)) for one in (values, mirrored_values)])
+        flat, mirrored_flat = (one.reshape(len(one), -1) for one in (values, mirrored_values))
+        fitted = PCA(size, random_state=0).fit(flat[:6000])
+        found = np.stack([fitted.transform(one) for one in (flat, mirrored_flat)])
         spread = found[0].std(axis=0)
         parts.append(found / (spread * spread[0]) ** 0.5)
     return np.concatenate(parts, axis=-1).astype(np.float32)

@@ -1,6 +1,6 @@
 """Train the CLIP of the photographic faces on what other networks say of the generator's images.
 
-    python -m scripts.faces.train_clip --seed 0 --iterations 1800
+    python -m scripts.faces.train_clip --seed 0
 
 Needs WORK/scores of scripts.faces.score. Writes a half-precision state dict that `clip.load(FILE, jit=False)` reads. A
 run that was stopped goes on. Three losses, on images and their mirror images:
@@ -31,7 +31,7 @@ from scripts.faces import captions, teachers
 from scripts.small_clip import SmallCLIP, Vocabulary, adamw, matching_loss
 
 RESOLUTION, EMBED_DIM = 64, 128
-VISION_WIDTH, VISION_LAYERS = 20, (1, 1, 1, 1)
+VISION_WIDTH, VISION_LAYERS = 16, (1, 1, 1, 1)
 TEXT_WIDTH, TEXT_LAYERS, TRAINING_CONTEXT = 64, 2, 48
 BALANCED = 0.7  # share of a batch that is drawn for an attribute and a side of it, all with the same chance
 MARGIN = 2  # pixels that images are shifted by at most
@@ -84,14 +84,15 @@ def matches(stated, sides):
 class Data:
     """The images and their numbers, mirror images included: image i + N is the mirror image of image i.
 
-    images (N, 3, 64, 64) uint8; numbers, sides (2 N, K); surroundings (2 N, S). cells: for each attribute and side the
-    indices of the images there.
+    images (N, 3, 64, 64) uint8; read, numbers, sides (2 N, K): what the teachers read, what features are to follow, and
+    what captions may say; surroundings (2 N, S). cells: for each attribute and side the indices of the images there.
     """
 
     def __init__(self, images, numbers, surroundings):
+        """numbers (N, K): of `teachers.attributes`; surroundings (2, N, S)."""
         self.images = torch.from_numpy(images)
         both = np.concatenate([numbers, teachers.mirrored(numbers)])
-        self.numbers = torch.from_numpy(both).clamp(-2.5, 2.5)
+        self.read, self.numbers = torch.from_numpy(both), torch.from_numpy(teachers.targets(both))
         self.sides = torch.from_numpy(teachers.sides(both))
         self.surroundings = torch.from_numpy(surroundings.reshape(2 * len(images), -1))
         self.cells = [torch.nonzero(self.sides[:, k] == side)[:, 0]
@@ -181,7 +182,7 @@ def load_data(work):
     numbers, surroundings = (np.load(cache)[name] for name in ("numbers", "surroundings"))
     faces = scores["flag"][:, 0] > LEAST_FLAG
     held_out = np.arange(len(faces)) >= len(faces) - HELD_OUT
-    return [Data(scores["images"][part], numbers[part], surroundings[part])
+    return [Data(scores["images"][part], numbers[part], surroundings[:, part])
             for part in (faces & ~held_out, faces & held_out)]  # fmt: skip
 
 
@@ -190,8 +191,8 @@ def main(arguments):
     parser.add_argument("--work", type=Path, default=Path("build/faces"), help="scores and checkpoints")
     parser.add_argument("--output", type=Path, help="the state dict (default: WORK/clip_SEED.pt)")
     parser.add_argument("--batch", type=int, default=128, help="images per iteration")
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="largest learning rate")
-    parser.add_argument("--iterations", type=int, default=1800)
+    parser.add_argument("--rate", type=float, default=2e-3, help="largest learning rate")
+    parser.add_argument("--iterations", type=int, default=1300)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
