@@ -12,12 +12,16 @@ case ${1:-faces} in
     # Ten paths of photographic faces, from codes in which the judge finds a face.
     GAN=dcgan_faces64 CORPUS=faces
     CODES=(--truncation=0.85 --accepted-by=faces64)
-    EXPERIMENT=experiments/complete/ContraCLIP_$GAN-Z-K9-lines-eps1.1_1.8-paired-$CORPUS
+    WALK=(--shift-steps=15 --eps=0.17)
+    MEASURED=(--steps=3 --samples=1000)  # the judge's networks take 25 ms per image
+    EXPERIMENT=experiments/complete/ContraCLIP_$GAN-Z-K10-lines-eps1.1_1.8-paired-$CORPUS
     ;;
   portraits)
     # Nine paths of drawn portraits, whose factors are known.
     GAN=stylegan2_portraits64 CORPUS=attributes
     CODES=(--truncation=0.7)
+    WALK=(--shift-steps=15 --eps=0.1)
+    MEASURED=()
     EXPERIMENT=experiments/complete/ContraCLIP_$GAN-W-K9-lines-eps1.1_1.8-paired-$CORPUS
     ;;
   *)
@@ -29,8 +33,8 @@ esac
 "$PYTHON" train.py --gan=$GAN --corpus=$CORPUS --ckp-freq=20
 
 "$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=8
-"$PYTHON" traverse_latent_space.py --gif --strip --gif-fps=20 --shift-steps=15 --pool=$GAN-8 --exp="$EXPERIMENT"
+"$PYTHON" traverse_latent_space.py --gif --strip --gif-fps=20 "${WALK[@]}" --pool=$GAN-8 --exp="$EXPERIMENT"
 
 # Measured from codes that no setting was chosen with.
 "$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=24 --seed=10001
-"$PYTHON" evaluate.py --pool=$GAN-24 --shift-steps=15 --exp="$EXPERIMENT"
+"$PYTHON" evaluate.py --pool=$GAN-24 "${WALK[@]}" "${MEASURED[@]}" --exp="$EXPERIMENT"

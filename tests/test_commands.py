@@ -416,7 +416,7 @@ def test_first_commands_of_a_newcomer_need_no_other_flags(run_command, tmp_path)
     assert settings["truncation"] == 0.7
     (walk,) = (experiment / "results" / "stylegan2_portraits64-truncation0.7-8").glob("4_*")
     eps = float(walk.name.split("_")[1])
-    assert eps == pytest.approx(5 * settings["natural_shift"] / 2, rel=0.05)
+    assert eps == pytest.approx(settings["walk_length"] / 2, rel=0.05)
     assert len(list(walk.glob("*/paths_images/*/*.jpg"))) == 8 * 9 * 5
     assert pixels(next(walk.glob("*/original_image.jpg"))).std() > 5  # it shows something
 

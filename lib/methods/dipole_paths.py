@@ -14,7 +14,6 @@ LSS_BETA = Range(0, 1, open_low=True, open_high=True)
 PAIRED = {"loss": "paired", "path": "lines", "lss_start": "text", "lr": 0.02, "batch_size": None, "max_iter": 70,
           "min_shift_magnitude": 1.1, "max_shift_magnitude": 1.8}  # fmt: skip
 AUTHORS_ONLY = "linear", "styleclip", "css_beta", "temperature"  # settings without use for the paired loss
-WALKED = 5  # natural shifts of a path, in either direction: the slowest of the portraits' need so many in W and in Z
 PAIRS_PER_PATH = 4  # of codes in a batch of the paired loss
 
 
@@ -35,7 +34,7 @@ class ContraCLIPSettings(TrainingSettings):
     temperature: float = setting(1.0, POSITIVE, named=True)
     clip_embed_dim: int | None = setting(None, COUNT, FACT)
     jung_radius: float | None = setting(None, POSITIVE, FACT)
-    natural_shift: float | None = setting(None, POSITIVE, FACT)  # paired: the median of the paths' own
+    walk_length: float | None = setting(None, POSITIVE, FACT)  # paired: how far a walk goes, if it is not said
 
     @property
     def idea(self):
@@ -127,7 +126,7 @@ class DipolePaths(Method):
 
     @staticmethod
     def walk_length(settings):
-        return settings.natural_shift and WALKED * settings.natural_shift
+        return settings.walk_length
 
     def load_text(self, device):
         """Load the CLIP and encode the sentences."""

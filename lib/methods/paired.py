@@ -18,12 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.draws import generator_for
 from lib.methods.dipole_paths import DipolePaths
 from lib.paths.lines import Lines
 from lib.paths.support_sets import LatentSupportSets
 from models.errors import UserError
 
 RIDGE = 3.0
+WALK_CODES, MULTIPLES, NEARLY = 4, (1.5, 2, 2.5, 3, 4, 5, 6), 0.9
+FURTHEST = 0.3  # of the Jung radius; further out, many images of the embedded generators fall apart
 AVERAGED = 0.5  # share of the iterations, the last ones, over which lines are averaged
 
 
@@ -87,7 +90,29 @@ class PairedContraCLIP(DipolePaths):
             paths = AveragedLines.along(paths.DIRECTIONS.data, start.response.basis)
         metric = torch.linalg.cholesky(start.response.inverse_covariance(RIDGE))
         self.trained = Trained(paths, start.targets, metric, start.natural_shifts())
-        return {"jung_radius": radius, "natural_shift": self.trained.shifts.median().item()}
+        return {"jung_radius": radius, "walk_length": min(self.walk_length(start), FURTHEST * radius)}
+
+    @torch.no_grad()
+    def walk_length(self, start):
+        """How far a walk goes if it is not said: the shortest of some multiples of the paths' natural shifts at which
+        the images of the text start have come nearly as far along t_k, on average over paths, as they do at any."""
+        z = torch.randn(WALK_CODES, self.space.generator.z_dim, generator=generator_for(self.settings.seed, 13, 0))
+        codes = self.space.codes_of(z.to(self.space.device))
+        targets, shifts = start.targets.to(self.space.device), start.natural_shifts()
+        moves = (shifts[:, None] * start.directions).to(self.space.device)
+
+        def come(multiple):
+            """t_k . (u(w + r d_k) - u(w - r d_k)), averaged over codes: (K,)."""
+            offsets = torch.cat([multiple * moves, -multiple * moves])
+            seen = [self.see(self.space.shift(code.expand(len(offsets), *code.shape[1:]), offsets), None)
+                    for code in codes.split(1)]  # fmt: skip
+            ahead, behind = F.normalize(torch.stack(seen), dim=-1).mean(dim=0).chunk(2)
+            return ((ahead - behind) * targets).sum(dim=1)
+
+        found = torch.stack([come(multiple) for multiple in MULTIPLES])
+        shares = (found / found.max(dim=0).values.clamp_min(1e-6)).mean(dim=1)
+        enough = (shares >= NEARLY * shares.max()).nonzero()[0].item()
+        return MULTIPLES[enough] * shifts.median().item()
 
     def restore(self, state, source):
         names = {"targets", "metric", "shifts"}
