@@ -214,7 +214,7 @@ def test_training_leaves_a_complete_experiment(experiment, trained, workplace):
     assert directory.is_dir()
     models = {"latent_support_sets_init.pt", "semantic_dipoles.json", "checkpoint.pt", "latent_support_sets.pt"}
     pictures = {file for file in files_in(directory) if file.startswith("progress/")}
-    assert {"progress/000000.jpg", "progress/000007.jpg"} <= pictures
+    assert "progress/000000.jpg" in pictures and len(pictures) > 1
     files = {"args.json", "stats.json", "command.sh", "progress.html"} | pictures
     assert files_in(directory) == files | {f"models/{file}" for file in models}
     assert not list((workplace / "experiments" / "wip").iterdir())
