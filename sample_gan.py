@@ -11,6 +11,7 @@ from lib import distributed
 from lib.arguments import number, plain_name, positive_int, seed
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
 from lib.settings import SHARE
+from lib.status import doing
 from models.errors import UserError
 from models.registry import GENERATORS, family_of
 
@@ -77,14 +78,16 @@ def main(arguments):
     args = parser().parse_args(arguments)
     check(args)
 
-    from lib.judges import load_judge
-    from lib.settings import PoolSettings
-    from lib.walking import sampling
-    from models.load_generator import load_generator
+    with doing("loading PyTorch"):
+        from lib.judges import load_judge
+        from lib.settings import PoolSettings
+        from lib.walking import sampling
+        from models.load_generator import load_generator
 
-    device = distributed.join(choose_device(args))
+        device = distributed.join(choose_device(args))
     args.cuda, args.device = device.type == "cuda", str(device)
-    generator = load_generator(args.gan, device)
+    with doing("loading the generator"):
+        generator = load_generator(args.gan, device)
     space = sampling.space_of_pool(generator, args.stylegan_space, args.truncation, args.biggan_target_classes)
     args.biggan_target_classes = None if args.biggan_target_classes is None else space.classes
     if args.from_codes:
@@ -93,8 +96,9 @@ def main(arguments):
         args.num_samples, name = len(codes), Path(args.from_codes).stem
         args.stylegan_space = "W" if space.name in ("W", "W+") else "Z"
     else:
-        judge = load_judge(args.accepted_by, device=str(space.device)) if args.accepted_by else None
-        codes, name = sampling.drawn(space, args.num_samples, args.seed, judge), args.num_samples
+        with doing("drawing codes"):
+            judge = load_judge(args.accepted_by, device=str(space.device)) if args.accepted_by else None
+            codes, name = sampling.drawn(space, args.num_samples, args.seed, judge), args.num_samples
     directory = sampling.pool_directory(args.gan, args.biggan_target_classes, args.name or name)
     sampling.make_pool(directory, codes, space, PoolSettings.of(vars(args)), args.batch_size)
     distributed.leave()

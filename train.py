@@ -13,11 +13,12 @@ from contextlib import nullcontext
 from dataclasses import fields, replace
 
 from lib import distributed
-from lib.arguments import number, plain_name, positive_float, positive_int, seed
+from lib.arguments import AUTO, number, plain_name, positive_float, positive_int, positive_int_or_auto, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
 from lib.methods import METHODS, add_arguments, find_method
 from lib.settings import SHARE, Range
+from lib.status import doing
 from models.errors import UserError
 from models.registry import GENERATORS, family_of, is_own_code
 
@@ -84,9 +85,12 @@ def parser():
     g.add_argument("--exp-id", default="", metavar="ID", help="suffix of the experiment's name")
     g.add_argument("--log-freq", type=positive_int, default=10, metavar="I", help="iterations per entry of stats.json")
     g.add_argument("--ckp-freq", type=positive_int, default=1000, metavar="I", help="iterations per checkpoint")
+    g.add_argument("--tensorboard", action="store_true",
+                   help="also write the statistics for TensorBoard (requirements-tensorboard.txt)")
     g = add_device_arguments(p)
-    g.add_argument("--micro-batch-size", type=positive_int, metavar="M",
-                   help="images at a time: the same gradient in the memory of about M images, but slower")
+    g.add_argument("--micro-batch-size", type=positive_int_or_auto, metavar="M",
+                   help="images at a time: the same gradient in the memory of about M images, but slower; auto: as "
+                        "many as fit, if the batch does not")
     g.add_argument("--compile", action="store_true", help="compile generator and CLIP with torch.compile")
     g.add_argument("--precision", choices=PRECISIONS,
                    help="precision of generator and CLIP (default: fp32; with CUDA, the fastest whose gradient has a "
@@ -117,6 +121,8 @@ def settings_of(args, family):
     unused = sorted(given.keys() - used)
     if unused:
         raise UserError(f"--{unused[0].replace('_', '-')} is not used by --method={args.method}: leave it out")
+    if given.get("micro_batch_size") == AUTO:  # it is chosen once the method is there
+        values["micro_batch_size"] = method.defaults(given, family).get("micro_batch_size")
     settings = method.Settings.of(values)
     if settings.stylegan_space not in method.spaces:
         raise UserError(f"--method={args.method} has no paths in {settings.stylegan_space}: use --stylegan-space="
@@ -135,13 +141,14 @@ def main(arguments):
     args = parse(arguments)
     settings = settings_of(args, family_of(args.gan))
 
-    from lib.experiment import Experiment, begun_with
-    from lib.latent_space import latent_space, limit_resolution
-    from lib.trained import check_named, read_settings
-    from models.files import sha256
-    from models.load_generator import generator_file, load_generator
+    with doing("loading PyTorch"):
+        from lib.experiment import Experiment, begun_with
+        from lib.latent_space import latent_space, limit_resolution
+        from lib.trained import check_named, read_settings
+        from models.files import sha256
+        from models.load_generator import generator_file, load_generator
 
-    device = distributed.join(choose_device(settings))
+        device = distributed.join(choose_device(settings))
     # A run that is resumed keeps the settings that it began with, whatever the flags' defaults are by now.
     begun = distributed.from_first(lambda: begun_with(arguments))
     if begun:
@@ -150,7 +157,8 @@ def main(arguments):
         settings = replace(settings, gan=given) if is_own_code(given) else settings
     method = find_method(settings.method)
     labels = method.find_labels(settings)
-    generator = load_generator(settings.gan, device)
+    with doing("loading the generator"):
+        generator = load_generator(settings.gan, device)
     if not begun:
         settings = settings_of(args, generator.family)
     settings = replace(settings, cuda=device.type == "cuda", device=str(device))
@@ -184,7 +192,8 @@ def main(arguments):
     if experiment.prolonged_from is not None and distributed.is_first():
         print(f"going on from iteration {experiment.prolonged_from}: since the learning rate had fallen until then, "
               f"this is not what one run of {settings.max_iter} iterations gives", file=sys.stderr)
-    finished, stop = train(experiment, space, labels, device)
+    automatic = getattr(args, "micro_batch_size", None) == AUTO
+    finished, stop = train(experiment, space, labels, device, automatic)
     distributed.leave()
     if not distributed.is_first():
         sys.exit(0 if finished else stop.exit_code)
@@ -209,21 +218,33 @@ def experiment_name(settings, num_paths):
     return f"{name}-{settings.exp_id}" if settings.exp_id else name
 
 
-def train(experiment, space, labels, device):
-    """Load the rest, then train. Nothing is written until everything has loaded."""
-    from lib.training import trainer
+def train(experiment, space, labels, device, automatic):
+    """Load the rest, then train. Nothing is written until everything has loaded. automatic: whether the micro-batch
+    size is chosen where the batch does not fit into memory."""
+    with doing("loading what the method needs"):
+        from lib.progress import Watch
+        from lib.training import trainer
 
-    method = find_method(experiment.settings.method).build(experiment.settings, space, labels, device)
+        method = find_method(experiment.settings.method).build(experiment.settings, space, labels, device)
     experiment.establish(**method.facts())
     if experiment.settings.precision == "tf32" and device.type == "cpu" and distributed.is_first():
         print("--precision=tf32 is fp32 on the CPU", file=sys.stderr)
+    watchers = [tensorboard(experiment)] if experiment.settings.tensorboard else []
     with experiment.claimed() if distributed.is_first() else nullcontext():
-        trainer.prepare(experiment, method)
+        trainer.prepare(experiment, method, automatic)
+        if experiment.settings.max_iter > 0:
+            watchers.append(Watch(experiment, method))
         with StopRequest() as stop:
-            finished = trainer.train(experiment, method, stop)
+            finished = trainer.train(experiment, method, stop, watchers)
         if finished and distributed.is_first():
             experiment.finish(method.result(), method.other_weights())
     return finished, stop
+
+
+def tensorboard(experiment):
+    from lib.training.tensorboard import TensorBoard
+
+    return TensorBoard(experiment)
 
 
 if __name__ == "__main__":

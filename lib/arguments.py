@@ -4,6 +4,7 @@ import argparse
 
 from lib.settings import COUNT, PIXELS, POSITIVE, SEED, STEPS, Range
 
+AUTO = "auto"
 LARGEST = {int: 2**31 - 1, float: 1e38}  # what tensors can hold; a `Range` may be narrower
 
 
@@ -30,6 +31,11 @@ steps = number(int, STEPS)
 pixels = number(int, PIXELS)
 positive_float = number(float, POSITIVE)
 seed = number(int, SEED)
+
+
+def positive_int_or_auto(text):
+    """An argparse type: a positive whole number, or "auto"."""
+    return text if text == AUTO else positive_int(text)
 
 
 def shift(text):

@@ -27,6 +27,11 @@ def world_size():
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def processes_here():
+    """How many processes of the run share this machine's memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
 def is_first():
     return rank() == 0
 

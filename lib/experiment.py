@@ -2,7 +2,10 @@
 
     args.json       the settings of the run, including what was measured or read when it began
     command.sh      the command that started it
-    stats.json      {iteration: {"loss": mean since the entry before, "lr": learning rate}}
+    stats.json      {iteration: {"loss": mean since the entry before, "spread": its standard deviation, "lr": learning
+                    rate, "peak_gib": the most memory so far}}; in earlier versions "loss" and "lr" alone
+    progress.html, progress/            the loss curve, and pictures along one path
+    tensorboard/                        the statistics, with --tensorboard
     models/
         semantic_dipoles.json           [["pole A", "pole B"], ...]; labels.json where paths have names instead
         latent_support_sets_init.pt     the paths before training

@@ -193,6 +193,7 @@ class TrainingSettings(GeneratorSettings):
     ops: str = setting("auto", use=FREE)
     micro_batch_size: int | None = setting(None, COUNT, FREE)
     compile: bool = setting(False, use=FREE)
+    tensorboard: bool = setting(False, use=FREE)
     precision: str | None = setting(None, ("fp32", "tf32", "bf16", "fp16"), KEPT)
 
 

@@ -213,7 +213,10 @@ def test_training_leaves_a_complete_experiment(experiment, trained, workplace):
     directory = trained(experiment)
     assert directory.is_dir()
     models = {"latent_support_sets_init.pt", "semantic_dipoles.json", "checkpoint.pt", "latent_support_sets.pt"}
-    assert files_in(directory) == {"args.json", "stats.json", "command.sh"} | {f"models/{file}" for file in models}
+    pictures = {file for file in files_in(directory) if file.startswith("progress/")}
+    assert "progress/000000.jpg" in pictures and len(pictures) > 1
+    files = {"args.json", "stats.json", "command.sh", "progress.html"} | pictures
+    assert files_in(directory) == files | {f"models/{file}" for file in models}
     assert not list((workplace / "experiments" / "wip").iterdir())
     assert json.loads((directory / "models" / "semantic_dipoles.json").read_text()) == DIPOLES
 
@@ -235,7 +238,8 @@ def test_settings_and_statistics_of_a_run_are_kept(trained, data):
     assert args | {"stylegan_space": "W", "truncation": 0.7, "css_beta": 0.75, "exp_id": "second-try"} == args
     stats = json.loads((trained("Z") / "stats.json").read_text())
     assert list(stats) == ["3", "6", "7"]
-    assert all(entry.keys() == {"loss", "lr"} and np.isfinite(entry["loss"]) for entry in stats.values())
+    for entry in stats.values():
+        assert entry.keys() == {"loss", "spread", "lr", "peak_gib"} and all(map(np.isfinite, entry.values()))
     assert [entry["lr"] for entry in stats.values()] == pytest.approx([1e-3, 1e-3, 1e-3])
 
 

@@ -31,7 +31,7 @@ class GANSpaceSettings(TrainingSettings):
 
 class GANSpace(Method):
     Settings = GANSpaceSettings
-    unused = ("lr", "batch_size", "max_iter", "precision", "compile", "synthesis_resolution")
+    unused = ("lr", "batch_size", "max_iter", "precision", "compile", "tensorboard", "synthesis_resolution")
     spaces = ("W", "W+", "S", "Z")
 
     @staticmethod

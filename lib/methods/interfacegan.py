@@ -40,7 +40,7 @@ class InterFaceGANSettings(TrainingSettings):
 
 class InterFaceGAN(Method):
     Settings = InterFaceGANSettings
-    unused = ("lr", "batch_size", "max_iter", "precision", "compile")
+    unused = ("lr", "batch_size", "max_iter", "precision", "compile", "tensorboard")
     spaces = ("W", "Z", "W+", "S")
 
     @staticmethod

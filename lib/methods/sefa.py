@@ -24,7 +24,10 @@ class SeFaSettings(TrainingSettings):
 
 class SeFa(Method):
     Settings = SeFaSettings
-    unused = ("lr", "batch_size", "max_iter", "precision", "compile", "micro_batch_size", "synthesis_resolution")
+    unused = (
+        "lr", "batch_size", "max_iter", "precision", "compile", "tensorboard", "micro_batch_size",
+        "synthesis_resolution",
+    )  # fmt: skip
     spaces = ("W", "Z")
 
     @staticmethod

@@ -35,7 +35,7 @@ class StyleCLIPGlobalSettings(TrainingSettings):
 
 class StyleCLIPGlobal(Method):
     Settings = StyleCLIPGlobalSettings
-    unused = ("lr", "batch_size", "max_iter", "precision", "compile")
+    unused = ("lr", "batch_size", "max_iter", "precision", "compile", "tensorboard")
     reads_corpus = True
     spaces = ("S",)
 

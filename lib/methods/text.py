@@ -12,7 +12,7 @@ USED = {"corpus", "clip_model"}  # of ContraCLIP's own settings
 
 class Text(ContraCLIP):
     unused = (
-        "lr", "batch_size", "max_iter", "precision", "compile", "micro_batch_size",
+        "lr", "batch_size", "max_iter", "precision", "compile", "tensorboard", "micro_batch_size",
         *({*ContraCLIPSettings.__dataclass_fields__} - {*TrainingSettings.__dataclass_fields__} - USED),
     )  # fmt: skip
 

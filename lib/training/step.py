@@ -26,6 +26,17 @@ def step(method, batch, frozen=None, micro_batch_size=None):
     return value
 
 
+def to_device(batch, device):
+    """A batch with its tensors on a device: a tensor, or tuples, lists and dicts of tensors and other values."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return type(batch)(to_device(item, device) for item in batch)
+    return batch
+
+
 def gradient_of_ends(method, batch, ends, frozen, micro_batch_size=None):
     """The loss, a float, and its gradient with respect to each of the ends (B, ...) that has a graph.
 

@@ -13,9 +13,11 @@ from tqdm import tqdm
 
 from lib import distributed
 from lib.files import save_tensors, write_json
+from lib.status import doing
 from lib.training.checkpoints import fitting, read_checkpoint, restore
 from lib.training.frozen import FrozenHalf
-from lib.training.step import gradient_of_ends, step
+from lib.training.memory import GIB, Meter, fitting_micro_batch_size, out_of_memory
+from lib.training.step import gradient_of_ends, step, to_device
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
@@ -29,7 +31,7 @@ class Run:
         self.trained = method.trained
         self.optimizer = method.optimizer()
         self.iteration = 0
-        self.stats = {}  # {iteration: {"loss", "lr"}}
+        self.stats = {}  # {iteration: {"loss", "spread", "lr", "peak_gib"}}
         self.losses = []  # since the last entry of stats
 
     def save(self, path):
@@ -54,29 +56,84 @@ class Run:
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
 
 
-def train(experiment, method, stop):
+def train(experiment, method, stop, watchers=()):
     """Train a method until `max_iter` or until `stop` is requested, from the experiment's checkpoint if there is one.
 
     experiment: claimed, with the settings of the run. method: a `lib.methods.method.Method` whose `trained` is made.
-    stop: a `StopRequest`, checked between two iterations. Returns whether the end was reached. Raises UserError if the
-    loss, a gradient or a weight is not finite.
+    stop: a `StopRequest`, checked between two iterations. watchers: `Watcher`s that are told, in the first process, how
+    it goes. Returns whether the end was reached. Raises UserError if the loss, a gradient or a weight is not finite,
+    and if the GPU's memory is too small.
     """
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
         run.load(experiment.checkpoint, settings.max_iter)
-    frozen = FrozenHalf(method.see, settings.precision, settings.compile)
-    bar = tqdm(initial=run.iteration, total=settings.max_iter, desc="training", unit="it", dynamic_ncols=True,
-               disable=not distributed.is_first())
-    with bar:
+    watchers = watchers if distributed.is_first() else ()
+    for watcher in watchers:
+        watcher.begun(run.iteration, run.stats)
+    frozen, first = FrozenHalf(method.see, settings.precision, settings.compile), run.iteration
+    with _bar(run, settings) as bar:
         while run.iteration < settings.max_iter and not stop.requested():
-            iterate(run, method, frozen, experiment)
-            bar.update()
+            if not _has_memory_for(lambda: iterate(run, method, frozen, experiment)):
+                raise UserError(out_of_memory(method, settings))
+            bar.update() if run.iteration > first + 1 else _begin_to_count(bar)
             if run.iteration % settings.log_freq == 0 or run.iteration == settings.max_iter:
-                log(run, bar)
+                log(run, bar, method.space.device)
+                for watcher in watchers:
+                    watcher.logged(run.iteration, run.stats)
             if run.iteration % settings.ckp_freq == 0:
                 checkpoint(run, experiment)
+                for watcher in watchers:
+                    watcher.saved(run.iteration, run.stats)
     checkpoint(run, experiment)
+    for watcher in watchers:
+        watcher.ended(run.iteration, run.stats)
     return run.iteration == settings.max_iter
+
+
+class Watcher:
+    """What a command hands to `train` to be told how the run goes. stats: {iteration: entry}, of which the last one may
+    be of an earlier iteration."""
+
+    def begun(self, iteration, stats):
+        """Before the first iteration of this process."""
+
+    def logged(self, iteration, stats):
+        """Another entry of the statistics is there."""
+
+    def saved(self, iteration, stats):
+        """A checkpoint has been written."""
+
+    def ended(self, iteration, stats):
+        """The last checkpoint has been written."""
+
+
+def _has_memory_for(iteration):
+    """Whether the GPU's memory is enough for iteration(), which is run. What it held is released on return, when the
+    exception and its frames are gone."""
+    try:
+        iteration()
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _bar(run, settings):
+    what = "training" if not settings.compile else "compiling, then training"
+    return tqdm(initial=run.iteration, total=settings.max_iter, desc=what, unit="it", dynamic_ncols=True,
+                disable=not distributed.is_first())
+
+
+def _begin_to_count(bar):
+    """Count the first iteration of this process, which warms up or compiles, without its time: the rate and the time
+    left are of those after it."""
+    if bar.disable:
+        return
+    bar.desc = "training: "
+    bar.n += 1
+    bar.initial = bar.last_print_n = bar.n
+    bar.unpause()
+    bar.start_t = bar.last_print_t
+    bar.refresh()
 
 
 def iterate(run, method, frozen, experiment):
@@ -98,11 +155,14 @@ def iterate(run, method, frozen, experiment):
     run.losses.append(value)
 
 
-def log(run, bar):
-    """An entry of the statistics: the mean loss since the last one."""
-    rate = run.optimizer.param_groups[0]["lr"]
-    run.stats[run.iteration] = {"loss": sum(run.losses) / len(run.losses), "lr": rate}
-    bar.set_postfix(loss=f"{run.stats[run.iteration]['loss']:.4f}", refresh=False)
+def log(run, bar, device):
+    """An entry of the statistics: the mean loss since the last one and its standard deviation, the learning rate, and
+    the most memory that this process has used since it began to train."""
+    mean = sum(run.losses) / len(run.losses)
+    spread = math.sqrt(sum((loss - mean) ** 2 for loss in run.losses) / len(run.losses))
+    rate, peak = run.optimizer.param_groups[0]["lr"], round(Meter(device).peak() / GIB, 3)
+    run.stats[run.iteration] = {"loss": mean, "spread": spread, "lr": rate, "peak_gib": peak}
+    bar.set_postfix(loss=f"{mean:.4f}±{spread:.4f}", memory=f"{peak:.2f}GiB", refresh=False)
     run.losses = []
 
 
@@ -119,20 +179,13 @@ def _not_finite(what, iteration, checkpoint):
     return f"{what} not finite at iteration {iteration + 1}; {kept}: {advice}"
 
 
-def to_device(batch, device):
-    """A batch with its tensors on a device: a tensor, or tuples, lists and dicts of tensors and other values."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    if isinstance(batch, dict):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, (tuple, list)):
-        return type(batch)(to_device(item, device) for item in batch)
-    return batch
-
-
-def prepare(experiment, method):
+def prepare(experiment, method, automatic=False):
     """Make the trained weights, either new or as they were when the experiment first began, and decide the precision.
-    For a new run, write both to its directory."""
+    For a new run, write both to its directory.
+
+    automatic: whether a run whose batch does not fit into memory takes the micro-batch size that does. Raises
+    UserError, naming what would fit, where it does not and nothing is chosen.
+    """
 
     def initial():
         if experiment.begun:
@@ -145,9 +198,14 @@ def prepare(experiment, method):
     state, facts = distributed.from_first(initial)
     with nullcontext() if is_new else fitting(experiment.initial_weights):
         method.restore(state, experiment.initial_weights)
+    trains = experiment.settings.max_iter > 0
+    if trains:
+        with doing("measuring the memory that an iteration needs"):
+            facts["micro_batch_size"] = fitting_micro_batch_size(method, experiment.settings, automatic)
+        experiment.settings = replace(experiment.settings, micro_batch_size=facts["micro_batch_size"])
     if experiment.settings.precision is None:
-        trains = experiment.settings.max_iter > 0
-        facts["precision"] = default_precision(method, experiment.settings.micro_batch_size) if trains else "fp32"
+        with doing("measuring which precision keeps the gradient"):
+            facts["precision"] = default_precision(method, experiment.settings.micro_batch_size) if trains else "fp32"
     experiment.settings = replace(experiment.settings, **facts)
     if is_new and distributed.is_first():
         experiment.begin(state)
