@@ -106,7 +106,7 @@ def _read_along(subject, reader, store, chosen):
     """Read each path's frames at the chosen steps, and how straight it is."""
     middle, count = len(subject.walk.radii) - 1, len(subject.labels)
     frames = np.concatenate([middle - chosen[:0:-1], middle + chosen])
-    shapes = {"numbers": (count, len(frames) + 1, len(reader.judge.names)), "bend": (count,)}
+    shapes = {"numbers": (count, len(frames), len(reader.judge.names)), "bend": (count,)}
     own = _own_share(subject, lambda code: store.load("along", code, shapes) is not None)
     with bar("reading along the paths", len(own) * (1 + count * (len(frames) - 1))) as progress:
         for source in own:
