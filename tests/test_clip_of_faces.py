@@ -8,8 +8,9 @@ import torch
 
 from lib.dipoles import encode_dipoles, load_corpus
 from models.clip_encoder import clip, load_clip
+from models.face_networks import MARGIN, load_network
 from models.load_generator import load_generator
-from scripts.faces import captions, teachers, train_clip
+from scripts.faces import captions, score, teachers, train_clip
 from scripts.faces.captions import ATTRIBUTES, INDEX, NAMES
 from scripts.faces.labels import halves
 from scripts.faces.measure_clip import ATTRIBUTES as ATTRIBUTES_OF_CORPUS
@@ -158,3 +159,14 @@ def test_the_embedded_clip_sees_what_hands_labelled(encoder):
         sure = labels[label] >= 0
         area = teachers.area_under_curve(scores[sure, ATTRIBUTES_OF_CORPUS.index(name)], labels[label][sure])
         assert area > 0.9
+
+
+@torch.no_grad()
+def test_teachers_see_what_the_judge_s_networks_are_given():
+    """Enlarging and resizing in one step comes close to doing both, and mirror images mirror the face."""
+    generator, z = load_generator("dcgan_faces64"), score.codes(0, 100)[:2]
+    plain, mirrored = (score.look_at(generator, z, flip)["mesh"].reshape(2, 468, 3) for flip in (False, True))
+    expected = load_network("facemesh")(generator(z), ["mesh"], MARGIN)["mesh"].reshape(2, 468, 3)
+    assert np.abs(plain - expected).max() < 0.5  # of 192 pixels
+    nose = 1
+    assert np.abs(192 - plain[:, nose, 0] - mirrored[:, nose, 0]).max() < 4
