@@ -90,10 +90,10 @@ class PairedContraCLIP(DipolePaths):
             paths = AveragedLines.along(paths.DIRECTIONS.data, start.response.basis)
         metric = torch.linalg.cholesky(start.response.inverse_covariance(RIDGE))
         self.trained = Trained(paths, start.targets, metric, start.natural_shifts())
-        return {"jung_radius": radius, "walk_length": min(self.walk_length(start), FURTHEST * radius)}
+        return {"jung_radius": radius, "walk_length": min(self.sufficient_walk(start), FURTHEST * radius)}
 
     @torch.no_grad()
-    def walk_length(self, start):
+    def sufficient_walk(self, start):
         """How far a walk goes if it is not said: the shortest of some multiples of the paths' natural shifts at which
         the images of the text start have come nearly as far along t_k, on average over paths, as they do at any."""
         z = torch.randn(WALK_CODES, self.space.generator.z_dim, generator=generator_for(self.settings.seed, 13, 0))
