@@ -44,7 +44,7 @@ class Watch:
     def __init__(self, experiment, method):
         """experiment: claimed, with the facts of its run. method: with `trained` made."""
         self.experiment, self.method, self.settings = experiment, method, experiment.settings
-        self.spent = self.page_cost = self.written = 0.0
+        self.spent = self.picture_cost = self.page_cost = self.written = 0.0
         checkpoints = self.settings.max_iter // self.settings.ckp_freq
         self.every = max(1, -(-checkpoints // PICTURES)) * self.settings.ckp_freq
 
@@ -53,14 +53,13 @@ class Watch:
         if iteration == 0:
             self._picture(iteration)
         self._page(iteration, stats)
-        self.spent = 0.0
 
     def logged(self, iteration, stats):
         if time.monotonic() - self.written > self.page_cost / SHARE:
             self._page(iteration, stats)
 
     def saved(self, iteration, stats):
-        affordable = self.spent <= SHARE * (time.monotonic() - self.started)
+        affordable = self.spent + self.picture_cost <= SHARE * (time.monotonic() - self.started)
         if iteration % self.every == 0 and affordable and iteration < self.settings.max_iter:
             self._picture(iteration)
             self._page(iteration, stats)
@@ -96,7 +95,8 @@ class Watch:
             columns = frames.transpose(1, 0, 2, 3, 4).reshape(COLUMNS, -1, *frames.shape[3:])
             height = len(frames) * min(HEIGHT, frames.shape[2])
             save_strip(columns, self.experiment.directory / strip_file(iteration), COLUMNS, height)
-        self.spent += time.monotonic() - begun
+        self.picture_cost = time.monotonic() - begun
+        self.spent += self.picture_cost
 
     @torch.no_grad()
     def _frames(self):

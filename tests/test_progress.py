@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,10 +138,12 @@ def test_pictures_show_the_path_as_it_is_by_now_from_the_second_sentence_to_the_
 
 
 def test_pictures_cost_at_most_a_share_of_the_time(tmp_path, monkeypatch):
-    clock = iter(range(1000))
-    monkeypatch.setattr("lib.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))  # each picture takes 1 s
+    """A picture takes 1 s, and an iteration 25: the second picture is due after 200 s."""
+    clock = count()
+    monkeypatch.setattr("lib.progress.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(Pull, "updated", lambda method, iteration: [next(clock) for _ in range(25)])
     run(tmp_path)
-    assert pictures(tmp_path) == [0, 2, 12]
+    assert pictures(tmp_path) == [0, 8, 12]
 
 
 def test_pictures_that_cannot_be_made_do_not_stop_a_run(tmp_path, monkeypatch):
