@@ -1,4 +1,5 @@
-# make demo    install everything, then learn and show nine paths on drawn portraits
+# make demo    install everything, then learn, show and measure ten paths of photographic faces
+# make demo-portraits    the same with nine paths of drawn portraits
 # make test    install everything, then check the style and the directions of imports, and run the tests
 # make hostile install everything, then read 50,000 hostile files (SECURITY.md)
 # make kills   disturb the commands at 200 random moments, by kill -9 and full disks (as root), and compare the results
@@ -9,7 +10,7 @@ DISTURBANCES ?= 200
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test hostile kills chromium clean
+.PHONY: demo demo-portraits test hostile kills chromium clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
@@ -24,7 +25,10 @@ $(BIN)/python:
 	touch $@
 
 demo: .venv/installed
-	PYTHON=$(BIN)/python bash scripts/demo.sh
+	PYTHON=$(BIN)/python bash scripts/demo.sh faces
+
+demo-portraits: .venv/installed
+	PYTHON=$(BIN)/python bash scripts/demo.sh portraits
 
 # Each worker takes whole files in their order, so that what the tests of a file share is made once.
 test: .venv/installed-for-tests chromium
