@@ -16,7 +16,7 @@ from lib.judges import load_judge
 from lib.trained import open_experiment
 from lib.walking.pictures import to_uint8
 from lib.walking.traversal import trace
-from scripts.portraits.figures import LABEL_WIDTH, two_lines
+from scripts.path_labels import LABEL_WIDTH, two_lines
 
 SIDE, GAP, STEPS, EPS = 64, 8, 2, 1.25  # pixels; steps in either direction, and their length
 

@@ -18,7 +18,7 @@ from lib.trained import open_experiment
 from lib.walking.pictures import to_uint8
 from lib.walking.traversal import trace
 from models.errors import UserError
-from scripts.portraits.figures import LABEL_WIDTH, two_lines
+from scripts.path_labels import LABEL_WIDTH, two_lines
 
 SIDE, GAP, HEADER, NOTE_WIDTH = 64, 8, 30, 150  # pixels
 MEASURED = 48  # codes, of which the first ones are shown
