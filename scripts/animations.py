@@ -1,4 +1,4 @@
-"""Make animations of chosen paths from one code, such as those of the README.
+r"""Make animations of chosen paths from one code, such as those of the README.
 
     python -m scripts.animations EXP_DIR dcgan_faces64-8 70f1 smile=0 glasses=2 hat=3 --shift-steps 10 --eps 0.25 \
         --height 128 --output docs --force
