@@ -21,7 +21,7 @@ SAMPLES, LAYER_SAMPLES = 100_000, 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class GANSpaceSettings(TrainingSettings):
-    num_directions: int = setting(32, PATHS, named=True)
+    num_directions: int = setting(32, PATHS)
     ganspace_layer: str | None = setting(None, named=True)
     ganspace_samples: int = setting(SAMPLES, COUNT)
     feed_layers: list | None = setting(None, Each(low=0), named=True)  # noqa: RUF009

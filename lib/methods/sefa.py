@@ -17,7 +17,7 @@ from models.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class SeFaSettings(TrainingSettings):
-    num_directions: int = setting(32, PATHS, named=True)
+    num_directions: int = setting(32, PATHS)
     sefa_layers: list | None = setting(None, Each(low=0), named=True)  # noqa: RUF009
     eigenvalues: list | None = setting(None, Each(), FACT)  # noqa: RUF009
 
