@@ -189,3 +189,12 @@ def test_state_dict_that_does_not_fit_is_refused(space, tiny_stylegan2):
         Mappers.from_state(state, space, "m.pt", counterfactual=True)
     with pytest.raises(UserError, match="W\\+ or S, not W"):
         Mappers.from_state(state, latent_space(tiny_stylegan2, "W"), "m.pt")
+
+
+def test_mappers_whose_state_is_not_of_tensors_alone_are_trained_by_the_command(
+    data, tiny_clip_file, run_warm, tmp_path
+):
+    process = run_warm("train.py", f"--gan={data / 'stylegan2_tiny.pth'}", f"--clip-model={tiny_clip_file}",
+                       "--no-cuda", "--corpus=expressions3", "--method=styleclip-mapper", "--max-iter=1",
+                       cwd=tmp_path)  # fmt: skip
+    assert process.returncode == 0 and "trained: " in process.stdout, process.stderr

@@ -191,8 +191,7 @@ def prepare(experiment, method, automatic=False):
         if experiment.begun:
             return load_tensors(experiment.initial_weights), {}
         facts = method.begin()
-        # As files give them back: how a tensor lies in memory decides the last bits of what is computed with it.
-        return {name: tensor.contiguous() for name, tensor in method.trained.state_dict().items()}, facts
+        return {name: _as_read(value) for name, value in method.trained.state_dict().items()}, facts
 
     is_new = distributed.from_first(lambda: not experiment.begun)
     state, facts = distributed.from_first(initial)
@@ -209,6 +208,12 @@ def prepare(experiment, method, automatic=False):
     experiment.settings = replace(experiment.settings, **facts)
     if is_new and distributed.is_first():
         experiment.begin(state)
+
+
+def _as_read(value):
+    """A value of a state dict, as a file gives it back: how a tensor lies in memory decides the last bits of what is
+    computed with it. A module's extra state need not be a tensor."""
+    return value.contiguous() if isinstance(value, torch.Tensor) else value
 
 
 def gradient_cosine(first, second):
