@@ -54,7 +54,7 @@ class Comparison:
     def __init__(self, args):
         self.args, self.work, self.measures = args, args.work.resolve(), {}
         conditions = {name: getattr(args, name) for name in ("budget", "clock", "codes", "tuning_codes", "samples")}
-        self.results = Results(args.results, conditions)
+        self.results = Results(args.results, conditions, self.work / "results.lock")
 
     def steps(self):
         args = self.args
@@ -164,7 +164,7 @@ class Comparison:
             self.write_picture(world)
 
     def write_picture(self, world):
-        """A row for each method. Where not all of their experiments are kept, the picture that is there stays."""
+        """A row for each method whose experiment is kept. Where there is none, the picture that is there stays."""
         from scripts.compare import picture
 
         path = self.measure(world).dipoles.index(WORLDS[world].meaning)
@@ -172,15 +172,18 @@ class Comparison:
         for name in schedule.contenders_in(world, self.args.method):
             chosen = schedule.best_setting(self.results, world, name) or schedule.PUBLISHED
             found = self.results.get(schedule.Run(world, name, chosen, self.args.seeds[0]).key) or {}
-            if "report" in found:
-                rows[CONTENDERS[name].title] = self.frames(world, name, chosen, found["tuning"]["candidates"], path)
-        if not all(images is not None for images in rows.values()):
-            print(f"{file} is left as it is: {self.work} lacks experiments of its rows")
-        elif rows:
+            images = self.frames(world, name, chosen, found, path) if "report" in found else None
+            if images is not None:
+                rows[CONTENDERS[name].title] = images
+            elif "report" in found:
+                print(f"{file} lacks {CONTENDERS[name].title}, whose experiment is not in {self.work}")
+        if rows:
             first, second = self.measure(world).asked[path]
             picture.save(picture.sheet(rows, (second, first)), file)
+        else:
+            print(f"{file} is left as it is")
 
-    def frames(self, world, name, setting, candidates, path):
+    def frames(self, world, name, setting, found, path):
         """The images of a picture's row, or None where the experiment is not kept."""
         from scripts.compare.picture import frames
 
@@ -190,7 +193,7 @@ class Comparison:
         pool, sources = self.pool(run, FRESH_SEED, self.args.codes)
         kept = self.train(run, pool, only_kept=True)
         device = self.measure(world).device
-        return kept and frames(kept[0], WORLDS[world].gan, candidates, path, sources[0], device)
+        return kept and frames(kept[0], WORLDS[world].gan, found["tuning"]["candidates"], path, sources[0], device)
 
     def say(self):
         """What is there, and what is still to be done."""

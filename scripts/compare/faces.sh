@@ -2,7 +2,7 @@
 # The comparison on photographs: StyleGAN2 of FFHQ, read by the judge `faces`. It needs a GPU, and the weights of the
 # generator, of CLIP and of the judge's networks; `download.py` says what each one is and under which terms.
 #
-#     python download.py --only stylegan2_ffhq1024 fairface celeba_attributes au_detector s3fd hopenet arcface
+#     python download.py --only stylegan2_ffhq1024 fairface celeba_attributes au_detector sfd hopenet arcface
 #     bash scripts/compare/faces.sh            an hour for each run; stop it and run it again as you like
 #     BUDGET=600 bash scripts/compare/faces.sh
 #

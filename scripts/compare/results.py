@@ -13,13 +13,14 @@ FORMAT = 1
 
 
 class Results:
-    """What is known so far. conditions: {name: value} that all runs have in common, such as the budget.
+    """What is known so far. conditions: {name: value} that all runs have in common, such as the budget. lock: a file
+    that one process at a time holds while it adds something.
 
     Raises UserError where the file has results of other conditions.
     """
 
-    def __init__(self, file, conditions):
-        self.file, self.conditions = Path(file), conditions
+    def __init__(self, file, conditions, lock):
+        self.file, self.conditions, self.lock = Path(file), conditions, Path(lock)
         self.read()
 
     def read(self):
@@ -47,8 +48,8 @@ class Results:
     @contextmanager
     def _latest(self):
         """Read, let the caller add, and write, while no other process does."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.file.with_suffix(".lock"), "w") as lock:
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.lock, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self.read()
             yield

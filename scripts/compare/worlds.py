@@ -29,6 +29,7 @@ class World:
 WORLDS = {
     "stylegan2_portraits64": World("stylegan2_portraits64", "attributes", "portraits", truncation=0.7, meaning=2),
     "pggan_portraits64": World("pggan_portraits64", "attributes", "portraits", meaning=2, has_w=False),
+    "dcgan_faces64": World("dcgan_faces64", "faces", "faces64", truncation=0.85, has_w=False),
     # Photographs, for whoever has the weights and a GPU: faces.sh. The judge has no numbers for baldness, makeup,
     # closed eyes and complexion.
     "stylegan2_ffhq1024": World(
