@@ -8,24 +8,24 @@ RESULTS_DIR is the folder of the demo's index.html, CODE the first characters of
 import argparse
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from lib.command_line import run
 from lib.files import read_json
-from lib.walking.pictures import save_gif
+from lib.settings import WalkSettings, read_object
+from lib.walking.pictures import film_frames, save_gif
 from models.errors import UserError
 from scripts.portraits.measure import samples, write_sheet
 
 DOCS = Path("docs")
 ANIMATIONS = {"smile": 2, "bald": 3, "beard": 4}  # name: path
-LABEL_WIDTH = 190
+LABEL_WIDTH, HEIGHT = 190, 128  # pixels, of a row
 
 
 def stacked_strips(code, dipoles):
     """The strips of all paths in a code's directory, one below the other, each between its two sentences."""
     strips = [Image.open(code / "paths_strips" / f"path_{k:03d}_strip.jpg") for k in range(len(dipoles))]
-    width, height = strips[0].width // 2, strips[0].height // 2
+    width, height = strips[0].width * HEIGHT // strips[0].height, HEIGHT
     sheet = Image.new("RGB", (width + 2 * LABEL_WIDTH, height * len(strips)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
     for k, (strip, (first, second)) in enumerate(zip(strips, dipoles)):
@@ -55,9 +55,10 @@ def main(arguments):
     code = found[0].parent
     dipoles = read_json(args.results.parents[2] / "models" / "semantic_dipoles.json")
     DOCS.mkdir(exist_ok=True)
+    walk = WalkSettings.read(read_object(code / "settings.json"), code / "settings.json")
     for name, k in ANIMATIONS.items():
-        frames = sorted((code / "paths_images" / f"path_{k:03d}").glob("*.jpg"))
-        save_gif([np.asarray(Image.open(frame)) for frame in frames], DOCS / f"{name}.gif", height=128, fps=20)
+        frames = film_frames(code / "paths_strips" / f"path_{k:03d}_film.jpg", walk.frames_per_path)
+        save_gif(frames, DOCS / f"{name}.gif", height=128, fps=20)
     stacked_strips(code, dipoles).save(DOCS / "paths.jpg", quality=90)
     for kind in ("stylegan2", "pggan"):
         write_sheet(samples(f"{kind}_portraits64", 64), DOCS / f"samples_{kind}.jpg")
