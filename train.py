@@ -199,7 +199,7 @@ def main(arguments):
         sys.exit(0 if finished else stop.exit_code)
     if finished:
         print(f"trained: {COMPLETE / name}")
-        print(f"next: python traverse_latent_space.py --gif --strip --exp={shlex.quote(str(COMPLETE / name))}")
+        print(f"next: python traverse_latent_space.py --exp={shlex.quote(str(COMPLETE / name))}")
     else:
         print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
         sys.exit(stop.exit_code)

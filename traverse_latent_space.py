@@ -25,10 +25,11 @@ from models.errors import UserError
 NEW_POOL = 8  # codes that are walked from if no pool is named
 EXAMPLE = """
 examples, after train.py:
-  python traverse_latent_space.py --gif --strip --exp=latest
+  python traverse_latent_space.py --exp=latest
   python traverse_latent_space.py --exp=experiments/complete/EXP_DIR --pool=stylegan2_portraits64-4 --eps=0.1
 
-The results are in EXP_DIR/results/; open the index.html there. Pictures that exist already are not made again.
+The results are in EXP_DIR/results/; open the index.html there, which shows each path as a slider, an animation and a
+strip. Pictures that exist already are not made again.
 """
 
 
@@ -66,13 +67,17 @@ def parser():
     g.add_argument("--img-size", type=pixels, metavar="PX", help="size of the images (default: the generator's)")
     g.add_argument("--img-quality", type=number(int, Range(1, 95)), default=95, metavar="Q",
                    help="JPEG quality, 1 to 95")
-    g.add_argument("--gif", action="store_true", help="make an animation of each path")
-    g.add_argument("--gif-height", type=pixels, default=256, metavar="PX", help="height of animations")
+    g.add_argument("--frames", action="store_true",
+                   help="also write each image as a file of its own, not only all of a path in one")
+    g.add_argument("--gif", action="store_true", help="make an animated GIF of each path")
+    g.add_argument("--gif-height", type=pixels, metavar="PX",
+                   help="height of animations (default: 256, or twice the images' if that is less)")
     g.add_argument("--gif-fps", type=number(int, Range(1, 50)), default=30, metavar="FPS",
                    help="frames per second, up to 50")
     g.add_argument("--strip", action="store_true", help="make a strip of each path, images side by side")
     g.add_argument("--strip-number", type=steps, default=9, metavar="N", help="images per strip")
-    g.add_argument("--strip-height", type=pixels, default=256, metavar="PX", help="height of strips")
+    g.add_argument("--strip-height", type=pixels, metavar="PX",
+                   help="height of strips (default: 256, or twice the images' if that is less)")
     add_device_arguments(p)
     return p
 
@@ -93,8 +98,9 @@ def check(args):
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
     frames = 2 * (args.shift_steps // args.shift_leap) + 1
-    if args.strip and min(args.strip_number, frames) * args.strip_height > 65_500:
-        raise UserError(f"a strip of this many images of {args.strip_height} px is wider than a JPEG can be "
+    height = args.strip_height or 256
+    if args.strip and min(args.strip_number, frames) * height > 65_500:
+        raise UserError(f"a strip of this many images of {height} px is wider than a JPEG can be "
                         "(65,500 px): lower --strip-number or --strip-height")
 
 
@@ -128,7 +134,7 @@ def main(arguments):
     args.paths = None if args.paths is None else chosen_paths(args.paths, experiment.labels)
     paths = experiment.paths if args.paths is None else ChosenPaths(experiment.paths, args.paths)
     weights = {"weights_sha256": sha256(experiment.weights)}
-    space, settings = experiment.space, WalkSettings.of(vars(args) | weights)
+    space, settings = experiment.space, WalkSettings.of(vars(args) | weights | {"film": True})
     if args.w_space and args.pool is None:
         raise UserError("--w-space needs --pool: a pool with W+ codes")
     if settings.w_space and space.name == "Z":

@@ -218,27 +218,31 @@ def suffix_of(paths):
     return "" if paths is None else "-paths" + "+".join(map(str, paths))
 
 
-FRAMES, GIF, STRIP = "frames", "gif", "strip"
+# The parts of a walk's settings: what its pictures show, and each kind of pictures, by the setting that asks for it.
+SHOWING, FRAMES, FILM, GIF, STRIP = "showing", "frames", "film", "gif", "strip"
+PICTURES = FRAMES, FILM, GIF, STRIP
 
 
 @dataclass(frozen=True, kw_only=True)
 class WalkSettings(Settings):
     """`settings.json` of a walked code: everything that affects its pictures."""
 
-    weights_sha256: str | None = setting(None, use=FACT, of=FRAMES)  # of the paths; early settings lack it
-    w_space: bool = setting(False, of=FRAMES)
-    shift_steps: int = setting(16, STEPS, of=FRAMES)
-    eps: float = setting(0.2, POSITIVE, of=FRAMES)
-    shift_leap: int = setting(1, COUNT, of=FRAMES)
-    paths: list | None = setting(None, Each(low=0), of=FRAMES)  # noqa: RUF009 numbers of those walked; None: all
-    img_size: int | None = setting(None, PIXELS, of=FRAMES)
-    img_quality: int = setting(95, Range(1, 95), of=FRAMES)
+    weights_sha256: str | None = setting(None, use=FACT, of=SHOWING)  # of the paths; early settings lack it
+    w_space: bool = setting(False, of=SHOWING)
+    shift_steps: int = setting(16, STEPS, of=SHOWING)
+    eps: float = setting(0.2, POSITIVE, of=SHOWING)
+    shift_leap: int = setting(1, COUNT, of=SHOWING)
+    paths: list | None = setting(None, Each(low=0), of=SHOWING)  # noqa: RUF009 numbers of those walked; None: all
+    img_size: int | None = setting(None, PIXELS, of=SHOWING)
+    img_quality: int = setting(95, Range(1, 95), of=SHOWING)
+    frames: bool = setting(True, of=FRAMES)
+    film: bool = setting(False, of=FILM)
     gif: bool = setting(False, of=GIF)
-    gif_height: int = setting(256, PIXELS, of=GIF)
+    gif_height: int | None = setting(256, PIXELS, KEPT, of=GIF)
     gif_fps: int = setting(30, Range(1, 50), of=GIF)
     strip: bool = setting(False, of=STRIP)
     strip_number: int = setting(9, STEPS, of=STRIP)
-    strip_height: int = setting(256, PIXELS, of=STRIP)
+    strip_height: int | None = setting(256, PIXELS, KEPT, of=STRIP)
 
     @property
     def name(self):
@@ -251,7 +255,7 @@ class WalkSettings(Settings):
         return 2 * (self.shift_steps // self.shift_leap) + 1
 
     def part(self, kind):
-        """{name: value} of the settings that affect the frames, the animations or the strips."""
+        """{name: value} of the settings that affect what is shown, or one of the `PICTURES`."""
         return {one.name: getattr(self, one.name) for one in fields(self) if one.metadata["of"] == kind}
 
 

@@ -31,7 +31,8 @@ FLAGS = {
     "sample_gan.py": "-v --gan --gan-type --stylegan-space --truncation --num-samples --from-codes "
     "--batch-size --cuda --no-cuda --ops --seed",
     "traverse_latent_space.py": "-v --exp --pool --w-space --shift-steps --eps --shift-leap --batch-size --img-size "
-    "--img-quality --gif --gif-height --gif-fps --strip --strip-number --strip-height --workers --cuda --no-cuda --ops",
+    "--img-quality --frames --gif --gif-height --gif-fps --strip --strip-number --strip-height --workers --cuda "
+    "--no-cuda --ops",
 }
 PUBLISHED_COMMAND = (
     "--gan=stylegan2_ffhq1024 --truncation=0.7 --stylegan-space=W --corpus=expressions3 "
@@ -310,12 +311,13 @@ def test_sampling_again_gives_the_same_codes_and_makes_only_what_is_missing(pool
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, trained, pool_of, data, tiny_stylegan2):
-    results = walk(experiment)
+    results = walk(experiment, "--frames")
     gan = EXPERIMENTS[experiment][3]
     generator = load_generator(data / f"{gan}.pth")
     codes = [path.name for path in pool_of(gan).iterdir() if path.is_dir()]
     frames = {f"paths_images/path_{k:03d}/{i:06d}.jpg" for k in range(2) for i in range(2 * STEPS + 1)}
-    per_code = frames | {"original_image.jpg", "paths_latent_codes.pt", "settings.json"}
+    films = {f"paths_strips/path_{k:03d}_film.jpg" for k in range(2)}
+    per_code = frames | films | {"original_image.jpg", "paths_latent_codes.pt", "settings.json"}
     pages = {"index.html", "results.md", "results_strips.md"}
     assert files_in(results) == pages | {f"{code}/{file}" for code in codes for file in per_code}
 
@@ -343,13 +345,15 @@ def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, train
         if experiment in ("W+", "S"):
             assert not (moves[..., 6:, :] if experiment == "W+" else moves[..., 208:]).any()
         for k in range(2):
+            film = pictures.film_frames(results / code / "paths_strips" / f"path_{k:03d}_film.jpg", 2 * STEPS + 1)
             for i in range(2 * STEPS + 1):
                 compressed = io.BytesIO()
                 Image.fromarray(images[k, i]).save(compressed, "JPEG", quality=95, subsampling="4:4:4")
                 frame = pixels(results / code / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg")
                 assert abs(frame - pixels(compressed)).mean() < 0.1
+                assert (frame == film[i]).all()
         original = (results / code / "original_image.jpg").read_bytes()
-        assert original == (results / code / "paths_images" / "path_001" / f"{STEPS:06d}.jpg").read_bytes()
+        assert original == (results / code / "paths_images" / "path_000" / f"{STEPS:06d}.jpg").read_bytes()
 
 
 def test_walking_again_makes_only_what_is_missing(walk):
@@ -363,17 +367,23 @@ def test_walking_again_makes_only_what_is_missing(walk):
     walk("Z", "--gif", "--gif-height=32", "--strip", "--strip-number=3", "--strip-height=16")
     for code in codes:
         strips = code / "paths_strips"
-        assert files_in(strips) == {f"path_{k:03d}{end}" for k in range(2) for end in (".gif", "_strip.jpg")}
+        ends = (".gif", "_strip.jpg", "_film.jpg")
+        assert files_in(strips) == {f"path_{k:03d}{end}" for k in range(2) for end in ends}
+        assert not (code / "paths_images").exists()
         assert pixels(strips / "path_000_strip.jpg").shape == (16, 3 * 16, 3)
         gif = Image.open(strips / "path_001.gif")
         assert (gif.size, gif.n_frames) == ((32, 32), 2 * (2 * STEPS + 1) - 2)
     assert {file: file.read_bytes() for file in frames} == frames
+    made = {file: file.read_bytes() for code in codes for file in code.rglob("*") if file.suffix in (".jpg", ".gif")}
+    walk("Z", "--frames")  # adds them, and keeps what earlier calls made
+    assert len(list(results.glob("*/paths_images/*/*.jpg"))) == len(codes) * 2 * (2 * STEPS + 1)
+    assert {file: file.read_bytes() for file in made} == made
     for page, ending in (("results.md", ".gif"), ("results_strips.md", "_strip.jpg")):
         assert all(f"{code.name}/paths_strips/path_001{ending}" in (results / page).read_text() for code in codes)
 
 
 def test_leap_and_size_of_the_shown_images(walk):
-    results = walk("ProgGAN", "--shift-leap=2", "--img-size=20")
+    results = walk("ProgGAN", "--shift-leap=2", "--img-size=20", "--frames")
     for code in (path for path in results.iterdir() if path.is_dir()):
         images = sorted((code / "paths_images" / "path_000").iterdir())
         assert [file.name for file in images] == ["000000.jpg", "000001.jpg", "000002.jpg"]
@@ -421,7 +431,8 @@ def test_first_commands_of_a_newcomer_need_no_other_flags(run_command, tmp_path)
     (walk,) = (experiment / "results" / "stylegan2_portraits64-truncation0.7-8").glob("4_*")
     eps = float(walk.name.split("_")[1])
     assert eps == pytest.approx(settings["walk_length"] / 2, rel=0.05)
-    assert len(list(walk.glob("*/paths_images/*/*.jpg"))) == 8 * 9 * 5
+    assert len(list(walk.glob("*/paths_strips/*_film.jpg"))) == 8 * 9
+    assert len(list(walk.glob("*/*/*"))) == 8 * 9  # and nothing besides
     assert pixels(next(walk.glob("*/original_image.jpg"))).std() > 5  # it shows something
 
 
@@ -434,9 +445,9 @@ def test_walk_of_some_paths_has_a_folder_of_its_own(trained, pool_of, workplace,
     assert str(some.relative_to(workplace)) in said and "an old face" in (some / "results.md").read_text()
     assert "a sad face" not in (some / "results.md").read_text()
     for code in (path for path in some.iterdir() if path.is_dir()):
-        assert [path.name for path in (code / "paths_images").iterdir()] == ["path_000"]
-        frames = contents(code / "paths_images" / "path_000")
-        assert frames == contents(whole / code.name / "paths_images" / "path_001")
+        assert files_in(code / "paths_strips") == {"path_000_film.jpg"}
+        film = (code / "paths_strips" / "path_000_film.jpg").read_bytes()
+        assert film == (whole / code.name / "paths_strips" / "path_001_film.jpg").read_bytes()
     refused = run_warm("traverse_latent_space.py", *flags, "--paths=0,zebra", cwd=workplace)
     assert refused.returncode == 2 and "'zebra'" in refused.stderr
 
@@ -451,7 +462,7 @@ def test_single_edits_are_the_ends_of_a_walk_without_it(trained, pool_of, workpl
     walked = exp / "results" / pool.name / "32_0.125_4.0-paths0"
     for code in (path for path in directory.iterdir() if path.is_dir()):
         assert {file.name for file in code.iterdir()} == {"original_image.jpg", "path_000.jpg"}
-        end = pixels(walked / code.name / "paths_images" / "path_000" / "000000.jpg")
+        end = pictures.film_frames(walked / code.name / "paths_strips" / "path_000_film.jpg", 33)[0]
         assert np.abs(pixels(code / "path_000.jpg") - end).max() <= 2
 
 
@@ -487,5 +498,5 @@ def test_embedded_proggan_with_the_authors_loss_from_training_to_walk(run_warm, 
     done(run_warm("traverse_latent_space.py", *flags, cwd=tmp_path))
     results = experiment / "results" / f"{gan}-1" / "4_0.2_0.8"
     dipoles = json.loads((experiment / "models" / "semantic_dipoles.json").read_text())
-    assert len(list(results.glob("*/paths_images/*/*.jpg"))) == 5 * len(dipoles)
+    assert len(list(results.glob("*/paths_strips/*_film.jpg"))) == len(dipoles)
     assert pixels(next(results.glob("*/original_image.jpg"))).std() > 5  # it shows something

@@ -204,11 +204,11 @@ def test_walk_through_a_link_is_refused_in_one_line(link, workers, walked, run_w
 
 def test_walk_writes_no_pictures_through_a_link_from_its_workers(walked, run_warm, cwd, elsewhere):
     partial = Path("exp/results/pool/2_0.2_0.4/.code.partial")
-    settings = WalkSettings(shift_steps=1)
+    settings = WalkSettings(shift_steps=1, frames=False, film=True, gif_height=128, strip_height=128)
     write_json(settings.to_json(), partial / "settings.json")
-    (partial / "paths_images").symlink_to(elsewhere)
+    (partial / "paths_strips").symlink_to(elsewhere)
     process = run_warm("traverse_latent_space.py", "--exp=exp", "--workers=1", *walked, cwd=cwd)
-    assert process.returncode == 2 and "paths_images is a symbolic link" in process.stderr
+    assert process.returncode == 2 and "paths_strips is a symbolic link" in process.stderr
 
 
 def test_walk_of_an_experiment_that_is_a_link_is_refused(walked, run_warm, cwd):

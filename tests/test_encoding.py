@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from lib.walking import pictures
 from lib.walking.encoding import Encoders, PathFiles, sound
 from models.errors import UserError
 
-PICTURES = WalkSettings(strip=True, strip_number=3, strip_height=16, gif=True, gif_height=24, gif_fps=20)
+PICTURES = WalkSettings(film=True, strip=True, strip_number=3, strip_height=16, gif=True, gif_height=24, gif_fps=20)
 
 
 @pytest.fixture
@@ -48,6 +49,8 @@ def test_files_are_those_of_the_whole_path_at_once(workers, path, frames, tmp_pa
     expected = tmp_path / "expected"
     for i, frame in enumerate(frames):
         pictures.save_jpeg(frame, expected / "paths_images" / "path_000" / f"{i:06d}.jpg")
+    pictures.save_jpeg(frames[3], expected / "original_image.jpg")
+    pictures.save_film(frames, expected / "paths_strips" / "path_000_film.jpg")
     pictures.save_strip(frames, expected / "paths_strips" / "path_000_strip.jpg", 3, 16)
     pictures.save_gif(frames, expected / "paths_strips" / "path_000.gif", 24, 20)
     assert contents(path.directory) == contents(expected)
@@ -63,10 +66,25 @@ def test_nothing_but_what_is_missing_is_made(path, frames):
     assert path.lacking() == {0, 2, 3, 6} and not path.complete()
     path.gif.write_bytes(path.gif.read_bytes()[:-9])  # cut short
     assert path.lacking() == set(range(7))
+    path.film.unlink()
     kept = path.image(1).stat()
     write(path, frames)
     assert contents(path.directory) == before
     assert path.image(1).stat() == kept
+
+
+def test_single_frames_are_made_where_asked_for_alone(path, frames, tmp_path):
+    path = PathFiles(tmp_path / "code", 1, 7, replace(PICTURES, frames=False))
+    write(path, frames)
+    expected = {f"paths_strips/path_001{end}" for end in ("_film.jpg", "_strip.jpg", ".gif")}
+    assert set(contents(path.directory)) == expected
+    assert path.complete()
+    path.film.unlink()
+    assert path.lacking() == set(range(7))
+    start = PathFiles(tmp_path / "code", 0, 7, replace(PICTURES, frames=False, film=False, strip=False, gif=False))
+    assert start.lacking() == {3}
+    write(start, frames)
+    assert start.complete() and start.original.is_file()
 
 
 def test_parts_that_were_left_are_used(path, frames):
@@ -81,7 +99,7 @@ def test_parts_that_were_left_are_used(path, frames):
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], lambda whole: bytes(len(whole))])
 def test_damaged_pictures_are_found(damage, path, frames):
     path.write([3], frames[3:4])
-    for file in (path.image(3), path.cell(3), path.gif_image(3)):
+    for file in (path.image(3), path.original, path.film_cell(3), path.cell(3), path.gif_image(3)):
         assert sound(file)
         file.write_bytes(damage(file.read_bytes()))
         assert not sound(file)

@@ -44,6 +44,15 @@ def content(tmp_path):
     return write
 
 
+def test_the_order_is_said_where_sentences_are_shown(content):
+    for films in ((), RESULTS.codes):
+        text = " ".join(content(films=films).text.split())
+        assert text.index("a sad face.") < text.index("a happy face.")
+        assert "On the left each dipole’s second sentence, on the right its first" in text
+        assert "The sentence that the corpus names first is on the right" in text
+    assert "sentence" not in content(labels=["direction 0"], films=RESULTS.codes).text
+
+
 def test_names_and_sentences_are_text(content):
     plain, page = content(), content(labels=[(HOSTILE, "plain")], experiment="<b>", pool="<i>", codes=["<u>", '"'])
     assert page.tags == plain.tags

@@ -1,14 +1,17 @@
 """The gallery in a real browser, from file://, as a reader opens it."""
 
+import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lib.pages.gallery import write_html
 from lib.pages.results import Results
-from lib.walking.pictures import save_gif, save_jpeg, save_strip
+from lib.walking.pictures import save_film, save_gif, save_jpeg, save_strip
 
 webdriver = pytest.importorskip("selenium.webdriver")
 
@@ -22,8 +25,10 @@ FRAMES, START = 9, 4
 DIPOLES = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(2)]
 
 
-def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5):
-    """A results folder of synthetic 48 pixel frames: a disc that grows along the path, on a colour of its own."""
+def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5, film=False):
+    """A results folder of synthetic 48 pixel frames: a disc that grows along the path, on a colour of its own.
+
+    film: whether paths have a film, with which they need no other pictures."""
     y, x = np.mgrid[-1:1:48j, -1:1:48j]
     hashes = [f"{code + 10:040x}" for code in range(codes)]
     for code, name in enumerate(hashes):
@@ -32,6 +37,9 @@ def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5):
         frames = frames.astype(np.uint8)
         save_jpeg(frames[START], folder / name / "original_image.jpg")
         for k in range(len(labels)):
+            if film:
+                save_film(frames, folder / name / "paths_strips" / f"path_{k:03d}_film.jpg")
+                continue
             for i, frame in enumerate(frames):
                 save_jpeg(frame, folder / name / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg")
             if strip_frames:
@@ -40,7 +48,7 @@ def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5):
                 save_gif(frames, folder / name / "paths_strips" / f"path_{k:03d}.gif", 48, 10)
     results = Results(experiment="ContraCLIP_stylegan2-W-K2-D128-eps0.1_0.2-nonlinear_beta-0.75-contrastive_0.5-discs",
                       pool="pool", labels=labels, codes=hashes, frames_per_path=FRAMES, eps=0.15, gifs=gifs,
-                      strip_frames=strip_frames)
+                      strip_frames=strip_frames, films=hashes if film else [], fps=50, cells=5)
     write_html(results, folder / "index.html")
     return (folder / "index.html").as_uri()
 
@@ -58,9 +66,9 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    return build(tmp_path_factory.mktemp("results"))
+@pytest.fixture(scope="module", params=["frames", "film"])
+def address(request, tmp_path_factory):
+    return build(tmp_path_factory.mktemp("results"), film=request.param == "film")
 
 
 @pytest.fixture
@@ -92,9 +100,20 @@ def scroll_through(browser):
 
 def shown_frames(browser, section="path_000"):
     """The number of the frame that each card of a section shows."""
-    sources = browser.execute_script("return [...document.querySelectorAll(`#${arguments[0]} .frame`)].map(i => i.src)",
-                                     section)
-    return [int(Path(source).stem) for source in sources]
+    sources = browser.execute_script("return [...document.querySelectorAll(`#${arguments[0]} .frame`)]"
+                                     ".map(shown => shown.src ?? shown.dataset.shown ?? start)", section)
+    return [int(Path(str(source)).stem) for source in sources]
+
+
+def disc(browser, selector, cells=1, cell=0):
+    """The share of an element's width that the bright disc has across its middle, of one of `cells` side by side."""
+    pixels = np.asarray(Image.open(io.BytesIO(find(browser, selector).screenshot_as_png)).convert("RGB"), float)
+    middle = np.array_split(pixels[len(pixels) // 2], cells)[cell]
+    return (np.abs(middle - 240).max(axis=1) < 20).mean()
+
+
+def disc_of(i):
+    return 0.2 + 0.08 * i
 
 
 def find(browser, selector):
@@ -114,7 +133,8 @@ def test_every_picture_loads_and_nothing_comes_from_a_network(page):
     assert scroll_through(page) == []
     assert complaints(page) == []
     urls = requests(page)
-    assert any(url.endswith(".gif") for url in urls) and any(url.endswith("_strip.jpg") for url in urls)
+    kinds = {Path(url).stem.rpartition("_")[2] + Path(url).suffix for url in urls if "paths_strips" in url}
+    assert kinds in ({"film.jpg"}, {"strip.jpg", "000.gif", "001.gif"})
     assert not [url for url in urls if not url.startswith(("file:", "data:"))]
 
 
@@ -124,6 +144,8 @@ def test_pictures_far_below_wait_to_be_reached(browser, tmp_path):
     browser.get(address)
     loaded = browser.execute_script("return [...document.images].map(image => image.naturalWidth > 0)")
     assert not any(loaded[-20:])
+    browser.get(build(tmp_path, [*DIPOLES, *DIPOLES], codes=24, film=True))
+    assert scroll_to(browser, "#path_000 .card") and not shown_film(browser, "#path_003 .card:last-child")
 
 
 def test_a_slider_moves_its_own_card_by_keyboard(page):
@@ -141,7 +163,43 @@ def test_a_slider_moves_its_own_card_by_keyboard(page):
     assert scroll_through(page) == [] and complaints(page) == []
 
 
-def test_a_slider_fetches_its_path_on_first_touch(page):
+def scroll_to(browser, selector):
+    """Scroll to a card and wait for its film; whether it came."""
+    browser.execute_script("document.querySelector(arguments[0]).scrollIntoView({behavior: 'instant'})", selector)
+    deadline = time.monotonic() + 20
+    while not shown_film(browser, selector) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return shown_film(browser, selector)
+
+
+def shown_film(browser, selector):
+    return browser.execute_script("return document.querySelector(arguments[0]).film?.complete ?? false", selector)
+
+
+def test_a_film_shows_the_frame_of_the_slider_its_strip_and_its_animation(browser, tmp_path):
+    resize(browser, 1280, 900)
+    browser.get(build(tmp_path, DIPOLES[:1], codes=2, film=True))
+    assert scroll_to(browser, ".card")
+    assert disc(browser, ".card .frame") == pytest.approx(disc_of(START), abs=0.04)
+    slider = find(browser, ".card input")
+    for keys, frame in [(HOME, 0), (RIGHT, 1), (END, FRAMES - 1)]:
+        slider.send_keys(keys)
+        assert disc(browser, ".card .frame") == pytest.approx(disc_of(frame), abs=0.04)
+    for cell, frame in enumerate([0, 2, 4, 6, 8]):
+        assert disc(browser, ".card .strip", 5, cell) == pytest.approx(disc_of(frame), abs=0.06)
+    seen = browser.execute_async_script("""
+        const done = arguments[0], seen = [];
+        const timer = setInterval(() => {
+          seen.push(Number(document.querySelector(".animation canvas").dataset.shown));
+          if (new Set(seen).size === frames || seen.length > 2000) { clearInterval(timer); done(seen); }
+        }, 5);""")
+    assert set(seen) == set(range(FRAMES))  # it goes through all of them
+    assert complaints(browser) == []
+
+
+def test_a_slider_fetches_its_path_on_first_touch(browser, tmp_path):
+    page = browser
+    page.get(build(tmp_path, DIPOLES[:1]))
     requests(page)
     find(page, ".card input").send_keys(RIGHT)
     page.execute_async_script("Promise.all(document.querySelector('.card').preloaded.map(i => i.decode()))"
@@ -177,6 +235,8 @@ def test_every_slider_says_what_it_is(page):
 @pytest.mark.parametrize("options", [
     {},
     {"codes": 1},
+    {"codes": 1, "film": True},
+    {"film": True},
     {"labels": DIPOLES[:1], "gifs": False, "strip_frames": 0},
     {"labels": ["direction 0", "a_name_without_a_space_that_is_longer_than_a_phone_is_wide", *DIPOLES[:1]]},
 ])

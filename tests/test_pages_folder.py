@@ -39,6 +39,17 @@ def test_only_what_every_code_has_is_shown(folder):
     assert read_results(directory, LABELS, ["code2"]).strip_frames == 3
 
 
+def test_codes_with_and_without_films_stand_side_by_side(folder):
+    film = {"film": True, "frames": False, "gif": False, "strip": False, "strip_number": 5, "gif_fps": 20}
+    directory = folder(film, {})
+    results = read_results(directory, LABELS, ["code0", "code1"])
+    assert results.films == ["code0"] and (results.fps, results.shown_cells) == (20, 5)
+    page = write_pages(directory, LABELS, ["code0", "code1"]).read_text("utf-8")
+    assert page.count('data-film="code0/paths_strips/path_00') == page.count('data-frames="code1/paths_images') == 2
+    assert "code1/paths_strips" not in page  # not every code has strips and animations
+    assert 'data-film="' not in write_pages(directory, LABELS, ["code1"]).read_text("utf-8")
+
+
 def test_all_pages_are_written_and_nothing_else(folder):
     directory = folder({}, {})
     assert write_pages(directory, LABELS, ["code0", "code1"]) == directory / "index.html"

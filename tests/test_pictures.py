@@ -5,7 +5,20 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.walking.pictures import gif_image, join_gif, save_gif, save_jpeg, save_strip, strip_indices, to_uint8
+from lib.walking import pictures
+from lib.walking.pictures import (
+    film_cell,
+    film_frames,
+    gif_image,
+    join_gif,
+    save_film,
+    save_gif,
+    save_jpeg,
+    save_strip,
+    strip_indices,
+    to_uint8,
+)
+from models.errors import UserError
 
 
 @pytest.fixture
@@ -43,7 +56,7 @@ def test_an_image_does_not_depend_on_its_neighbours():
 
 def test_half_precision_on_a_graph_is_fine_and_nan_is_not():
     assert to_uint8(torch.zeros(3, 2, 2, dtype=torch.half, requires_grad=True)).max() == 128
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(UserError, match="NaN"):
         to_uint8(torch.tensor([0.0, float("nan")]).expand(3, 1, 2))
 
 
@@ -93,6 +106,32 @@ def test_a_strip_wider_than_jpeg_allows_is_refused(frames, tmp_path):
     with pytest.raises(ValueError, match="fewer frames"):
         save_strip(frames, tmp_path / "strip.jpg", count=9, height=8192)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_film_shows_each_frame_as_a_picture_of_its_own_does(frames, tmp_path):
+    save_film(frames, tmp_path / "film.jpg", quality=80)
+    with Image.open(tmp_path / "film.jpg") as film:
+        assert film.size == (3 * 32, 3 * 32)
+    shown = film_frames(tmp_path / "film.jpg", len(frames))
+    for frame, found in zip(frames, shown, strict=True):
+        save_jpeg(frame, tmp_path / "alone.jpg", quality=80)
+        assert (found == np.asarray(Image.open(tmp_path / "alone.jpg"))).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8])
+def test_a_film_has_room_for_any_number_of_frames(count, frames, tmp_path):
+    save_film(frames[:count], tmp_path / "film.jpg")
+    shown = film_frames(tmp_path / "film.jpg", count)
+    assert [abs(a.astype(int) - b).mean() < 3 for a, b in zip(shown, frames, strict=False)] == [True] * count
+
+
+def test_frames_of_a_film_fill_blocks_and_those_of_long_paths_are_smaller(frames, monkeypatch):
+    assert film_cell(frames[0], 9).size == (32, 32)
+    assert film_cell(frames[0, :20, :30], 9).size == (32, 24)
+    assert film_cell(frames[0], 9, size=20).size == (24, 24)
+    monkeypatch.setattr(pictures, "FILM_PIXELS", 9 * 16 * 16)
+    assert film_cell(frames[0], 9).size == (16, 16)
+    assert film_cell(frames[0], 200_001).size == (8, 8)
 
 
 def gif_frames(path):

@@ -43,7 +43,8 @@ class Walk:
             pool.symlink_to("pool")
         self.results = workplace / "experiment" / "results" / name / f"{2 * steps}_0.2_{round(0.4 * steps, 3)}"
         command = [*prefix, sys.executable, COMMAND, "--exp=experiment", f"--pool={name}", f"--shift-steps={steps}"]
-        command += ["--strip", "--strip-height=32", "--gif", "--gif-height=96", "--no-cuda", "--batch-size=3", *flags]
+        command += ["--frames", "--strip", "--strip-height=32", "--gif", "--gif-height=96", "--no-cuda"]
+        command += ["--batch-size=3", *flags]
         self.errors = tempfile.TemporaryFile("w+")
         with open(os.devnull, "w") as nowhere:
             self.process = start(command, cwd=workplace, stdout=nowhere, stderr=self.errors, start_new_session=True)

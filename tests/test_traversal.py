@@ -91,7 +91,7 @@ def test_saved_frames_show_the_saved_codes(space, support_sets, published, tmp_p
     assert np.abs(original - to_uint8(space.synthesise(space.codes_of(z)))[0].astype(int)).mean() < 2
 
 
-SETTINGS = WalkSettings(shift_steps=4, shift_leap=2, eps=2.0, img_quality=90, strip=True, strip_number=3,
+SETTINGS = WalkSettings(film=True, shift_steps=4, shift_leap=2, eps=2.0, img_quality=90, strip=True, strip_number=3,
                         strip_height=32, gif=True, gif_height=48, gif_fps=20)  # fmt: skip
 
 
@@ -155,6 +155,7 @@ def test_files_are_those_of_one_frame_at_a_time(workers, walk, space, support_se
                 folder, strips = plain / source.name, plain / source.name / "paths_strips"
                 for i, frame in enumerate(frames):
                     pictures.save_jpeg(frame, folder / "paths_images" / f"path_{k:03d}" / f"{i:06d}.jpg", None, 90)
+                pictures.save_film(frames, strips / f"path_{k:03d}_film.jpg", None, 90)
                 pictures.save_strip(frames, strips / f"path_{k:03d}_strip.jpg", 3, 32)
                 pictures.save_gif(frames, strips / f"path_{k:03d}.gif", 48, 20)
             pictures.save_jpeg(frames[2], folder / "original_image.jpg", None, 90)
@@ -196,6 +197,42 @@ def test_strips_are_added_from_their_own_frames(walk, images_made):
     changed = walk("results", batch_size=1, strip_height=16, gif=False)  # the animations that were there stay
     assert {name: added[name] for name in added if name.endswith(".gif")}.items() <= changed.items()
     assert sum(added[name] != changed[name] for name in added if name.endswith("_strip.jpg")) == 9
+
+
+def test_what_was_made_before_is_kept_and_made_again_where_it_shows_something_else(walk, images_made):
+    whole = walk("results", weights_sha256="1")
+    images_made()
+    alone = {"frames": False, "strip": False, "gif": False}
+    assert walk("results", weights_sha256="1", **alone) == whole and images_made() == 0
+    for changes in ({"weights_sha256": "2"}, {"img_quality": 50}):
+        again = walk("results", **changes, **alone)
+        assert again.keys() == whole.keys() and images_made() == 45
+        assert again == walk("expected_" + "_".join(changes), **changes)
+        images_made()
+
+
+def test_results_with_single_frames_need_no_film_and_a_film_no_single_frames(walk, images_made):
+    earlier = walk("earlier", film=False)
+    images_made()
+    assert walk("earlier") == earlier == walk("earlier", frames=False) and images_made() == 0
+    film = walk("film", frames=False)
+    assert sum(name.endswith("_film.jpg") for name in film) == 9 and not [name for name in film if "images" in name]
+    added = walk("film")
+    assert {name for name in added if "paths_images" in name} == {name for name in earlier if "paths_images" in name}
+    assert film.items() - added.items() == {(name, film[name]) for name in film if name.endswith("settings.json")}
+
+
+def test_codes_of_w_are_stored_once_for_all_layers(tiny_stylegan2, sources, tmp_path):
+    space = latent_space(tiny_stylegan2, "W")
+    sets = LatentSupportSets.random(2, 4, 32, 9.0, 0.5, torch.Generator().manual_seed(0))
+    settings = WalkSettings(shift_steps=20, eps=0.2, img_size=8, frames=False)
+    assert len(list(traverse(space, sets, sources[:1], tmp_path / "results", settings, 50, 0))) == 2
+    file = tmp_path / "results" / sources[0].name / "paths_latent_codes.pt"
+    start = space.codes_of(load_tensors(sources[0] / "latent_code_z.pt"))
+    expected = trace(space, sets, start, 20, 0.2)[0]
+    for codes in (load_tensors(file), torch.load(file)):
+        assert torch.equal(codes, expected)
+    assert file.stat().st_size < expected.nbytes / 8
 
 
 def test_a_half_made_code_of_other_settings_is_not_used(walk, space, support_sets, sources, tmp_path):

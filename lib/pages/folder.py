@@ -31,6 +31,7 @@ def read_results(directory, labels, codes):
     frames = walks[0].frames_per_path
     labels = labels if walks[0].paths is None else [labels[k] for k in walks[0].paths]
     strips = {min(walk.strip_number, frames) if walk.strip else 0 for walk in walks}
+    strip_frames = strips.pop() if len(strips) == 1 else 0
     return Results(
         experiment=directory.parents[2].resolve().name,
         pool=directory.parent.name,
@@ -39,7 +40,10 @@ def read_results(directory, labels, codes):
         frames_per_path=frames,
         eps=walks[0].eps * walks[0].shift_leap,
         gifs=all(walk.gif for walk in walks),
-        strip_frames=strips.pop() if len(strips) == 1 else 0,
+        strip_frames=strip_frames,
+        films=[code for code, walk in zip(codes, walks) if walk.film],
+        fps=walks[0].gif_fps,
+        cells=strip_frames or min(walks[0].strip_number, frames),
         measured=find_measured(directory, labels),
     )
 

@@ -3,12 +3,13 @@
 The pages link relatively to what lies beside them:
 
     <code>/original_image.jpg
-    <code>/paths_images/path_000/000000.jpg ...    the frames, from negative shifts to positive ones
+    <code>/paths_strips/path_000_film.jpg          all frames, from negative shifts to positive ones; in earlier results
+    <code>/paths_images/path_000/000000.jpg ...    each of them instead
     <code>/paths_strips/path_000_strip.jpg
     <code>/paths_strips/path_000.gif
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from lib.pages.measured import Measured
@@ -29,7 +30,15 @@ class Results:
     eps: float             # shift from one frame to the next
     gifs: bool             # whether every path has its animation
     strip_frames: int      # how many frames each strip shows; 0: there are no strips
+    films: Collection[str] = ()  # the codes whose paths have a film: their animations and strips are made of it
+    fps: int = 30          # of animations made of a film
+    cells: int = 9         # how many frames a strip of a film shows
     measured: Measured | None = None  # what evaluate.py found of these paths
+
+    @property
+    def shown_cells(self):
+        """How many frames the strips of the gallery show; 0: it has none."""
+        return self.cells if self.films else self.strip_frames
 
     @property
     def start(self):

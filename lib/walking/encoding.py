@@ -1,8 +1,10 @@
 """The picture files of paths, written by other processes while the generator makes the next frames.
 
+    <code>/original_image.jpg                                   the start of every path
     <code>/paths_images/path_000/000000.jpg ...
-    <code>/paths_strips/path_000_strip.jpg, path_000.gif
-    <code>/paths_strips/.path_000/000000.png, 000000.gif ...    a strip's cells and an animation's images, until joined
+    <code>/paths_strips/path_000_film.jpg, path_000_strip.jpg, path_000.gif
+    <code>/paths_strips/.path_000/000000.film.png, 000000.png, 000000.gif ...
+                                      the cells of a film and of a strip, and an animation's images, until joined
 
 Every file is written whole or not at all, so a file that exists is intact, except after a power cut, which `sound`
 detects. The processes import this module: nothing in it may import torch.
@@ -23,7 +25,9 @@ from lib.files import replacing
 from lib.settings import WalkSettings
 from lib.walking.pictures import (
     GIF_TRAILER,
+    film_cell,
     gif_image,
+    join_film,
     join_gif,
     join_strip,
     save_jpeg,
@@ -52,12 +56,21 @@ def sound(file):
 
 @dataclass(frozen=True, eq=False)
 class PathFiles:
-    """The files of path k, which has `count` frames, in a code's directory. settings: `WalkSettings`."""
+    """The files of path k, which has `count` frames, in a code's directory, and with path 0 the image that all paths
+    start at. settings: `WalkSettings`."""
 
     directory: Path
     k: int
     count: int
     settings: WalkSettings
+
+    @property
+    def original(self):
+        return self.directory / "original_image.jpg"
+
+    @property
+    def film(self):
+        return self.directory / "paths_strips" / f"path_{self.k:03d}_film.jpg"
 
     @property
     def strip(self):
@@ -74,11 +87,20 @@ class PathFiles:
     def image(self, i):
         return self.directory / "paths_images" / f"path_{self.k:03d}" / f"{i:06d}.jpg"
 
+    def film_cell(self, i):
+        return self.parts / f"{i:06d}.film.png"
+
     def cell(self, i):
         return self.parts / f"{i:06d}.png"
 
     def gif_image(self, i):
         return self.parts / f"{i:06d}.gif"
+
+    def _lacks_original(self):
+        return self.k == 0 and not sound(self.original)
+
+    def _lacks_film(self):
+        return self.settings.film and not sound(self.film)
 
     def _lacks_strip(self):
         return self.settings.strip and not sound(self.strip)
@@ -91,7 +113,12 @@ class PathFiles:
 
     def lacking(self):
         """The indices (a set) of the frames that are needed, because a file made of that frame alone is missing."""
-        files = [[self.image(i)] for i in range(self.count)]
+        files = [[self.image(i)] if self.settings.frames else [] for i in range(self.count)]
+        if self._lacks_original():
+            files[self.count // 2].append(self.original)
+        if self._lacks_film():
+            for i in range(self.count):
+                files[i].append(self.film_cell(i))
         if self._lacks_strip():
             for i in self._strip_indices():
                 files[i].append(self.cell(i))
@@ -101,24 +128,32 @@ class PathFiles:
         return {i for i in range(self.count) if not all(map(sound, files[i]))}
 
     def complete(self):
-        return not (self._lacks_strip() or self._lacks_gif() or self.lacking())
+        return not (self._lacks_film() or self._lacks_strip() or self._lacks_gif() or self.lacking())
 
     def write(self, indices, frames):
         """Write the missing files that are made of one of the frames (n, H, W, 3) uint8 alone."""
-        settings, gif = self.settings, self._lacks_gif()
+        settings, film, gif = self.settings, self._lacks_film(), self._lacks_gif()
         cells = self._strip_indices() if self._lacks_strip() else []
         for i, frame in zip(indices, frames):
-            if not sound(self.image(i)):
-                save_jpeg(frame, self.image(i), settings.img_size, settings.img_quality)
+            alone = [self.image(i)] if settings.frames else []
+            if i == self.count // 2 and self._lacks_original():
+                alone.append(self.original)
+            for file in alone:
+                if not sound(file):
+                    save_jpeg(frame, file, settings.img_size, settings.img_quality)
+            if film and not sound(self.film_cell(i)):
+                _save_cell(film_cell(frame, self.count, settings.img_size), self.film_cell(i))
             if i in cells and not sound(self.cell(i)):
-                with replacing(self.cell(i), durable=False) as file:
-                    strip_cell(frame, settings.strip_height).save(file, "PNG", compress_level=0)
+                _save_cell(strip_cell(frame, settings.strip_height), self.cell(i))
             if gif and not sound(self.gif_image(i)):
                 with replacing(self.gif_image(i), durable=False) as file:
                     file.write(gif_image(frame, settings.gif_height, settings.gif_fps))
 
     def join(self):
-        """Join the strip and the animation from the parts that `write` has made, and remove the parts."""
+        """Join the film, the strip and the animation from the parts that `write` has made, and remove the parts."""
+        if self._lacks_film():
+            cells = (Image.open(self.film_cell(i)) for i in range(self.count))
+            join_film(cells, self.count, self.film, self.settings.img_quality)
         if self._lacks_strip():
             shown = self._strip_indices()
             join_strip((Image.open(self.cell(i)) for i in shown), len(shown), self.strip)
@@ -126,6 +161,11 @@ class PathFiles:
             order = there_and_back(range(self.count))
             join_gif((self.gif_image(i).read_bytes() for i in order), self.gif)
         directories.remove(self.parts)
+
+
+def _save_cell(picture, path):
+    with replacing(path, durable=False) as file:
+        picture.save(file, "PNG", compress_level=0)
 
 
 class Encoders:

@@ -1,8 +1,9 @@
-"""Frames into pictures: JPEG, strips, GIF.
+"""Frames into pictures: JPEG, films, strips, GIF.
 
 The processes that encode frames import this module: only `to_uint8` may import torch.
 """
 
+import math
 import struct
 
 import numpy as np
@@ -11,6 +12,8 @@ from PIL import GifImagePlugin, Image
 from lib.files import replacing
 from models.errors import UserError
 
+FILM_PIXELS = 2**23  # of all frames together: a browser holds them in 32 MB
+JPEG_BLOCK = 8       # pixels: what is compressed together
 JPEG_WIDEST = 65500  # pixels: libjpeg's limit (JPEG_MAX_DIMENSION)
 GIF_SHORTEST = 2     # hundredths of a second: browsers show anything shorter for 10
 GIF_TRAILER = b";"
@@ -101,6 +104,43 @@ def join_strip(cells, count, path):
             strip = Image.new("RGB", (width, cell.height))
         strip.paste(cell, (i * cell.width, 0))
     _save_jpeg(strip, path)
+
+
+def save_film(frames, path, size=None, quality=95):
+    """Write the frames (N, H, W, 3) uint8 as a film: one JPEG of all, in rows of the smallest number of frames whose
+    square is at least N. size: height of a frame in pixels.
+
+    A frame's sides are multiples of a JPEG's blocks, so that no frame blurs into its neighbour: one of such sides looks
+    the same in a film as in a picture of its own. Frames of a long path are smaller, about `FILM_PIXELS` in all.
+    """
+    join_film((film_cell(frame, len(frames), size) for frame in frames), len(frames), path, quality)
+
+
+def film_cell(frame, count, size=None):
+    """A frame (H, W, 3) uint8 as a film of `count` frames shows it, a PIL image."""
+    picture = _picture(frame, size)
+    scale = min(1, (FILM_PIXELS / (count * picture.width * picture.height)) ** 0.5)
+    sides = tuple(math.ceil(side * scale / JPEG_BLOCK) * JPEG_BLOCK for side in picture.size)
+    return picture if picture.size == sides else picture.resize(sides, Image.Resampling.LANCZOS)
+
+
+def join_film(cells, count, path, quality=95):
+    """Write `count` cells of `film_cell`, from any iterable, as a film."""
+    film, columns = None, math.isqrt(count - 1) + 1
+    for i, cell in enumerate(cells):
+        if film is None:
+            film = Image.new("RGB", (columns * cell.width, -(-count // columns) * cell.height))
+        film.paste(cell, (i % columns * cell.width, i // columns * cell.height))
+    _save_jpeg(film, path, quality)
+
+
+def film_frames(path, count):
+    """The `count` frames (H, W, 3) uint8 of a film, in order."""
+    columns = math.isqrt(count - 1) + 1
+    with Image.open(path) as film:
+        width, height = film.width // columns, film.height // -(-count // columns)
+        places = [(i % columns * width, i // columns * height) for i in range(count)]
+        return [np.asarray(film.crop((x, y, x + width, y + height))) for x, y in places]
 
 
 def save_gif(frames, path, height, fps):

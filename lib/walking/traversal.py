@@ -4,8 +4,8 @@
         index.html, results.md, results_strips.md
         <sha1 of the code>/
             original_image.jpg
-            paths_images/path_000/000000.jpg ...      from the second sentence's end to the first's
-            paths_strips/path_000_strip.jpg, path_000.gif
+            paths_strips/path_000_film.jpg            all frames, from the second sentence's end to the first's
+            paths_strips/path_000_strip.jpg, path_000.gif, paths_images/path_000/000000.jpg ...
             paths_latent_codes.pt                     (K, frames, z_dim) or (K, frames, num_layers, w_dim)
             settings.json                             how it was made
 """
@@ -19,9 +19,9 @@ from itertools import groupby, islice
 
 import torch
 
-from lib.files import replacing, save_tensors, write_json
+from lib.files import save_tensors, write_json
 from lib.pools import read_code
-from lib.settings import FRAMES, GIF, STRIP, WalkSettings, read_object
+from lib.settings import FILM, GIF, PICTURES, SHOWING, STRIP, WalkSettings, read_object
 from lib.walking.encoding import Encoders, PathFiles
 from lib.walking.synthesis import Synthesiser, default_batch_size
 from models import directories
@@ -29,6 +29,9 @@ from models.errors import UserError
 
 # At most this many codes or bytes are traced together, so that memory does not grow with the number of codes.
 TRACED_CODES, TRACED_BYTES = 64, 2**26
+HEIGHT = 256  # pixels, of strips and animations, but not more than twice that of the images
+MOST_REPEATED = 2**27  # bytes of a code's paths that are saved without repeating a w
+FILES = {GIF: "*.gif", STRIP: "*_strip.jpg"}  # of the pictures that have settings of their own
 
 
 @torch.no_grad()
@@ -57,34 +60,39 @@ def trace(space, paths, codes, shift_steps, eps, leap=1):
 
 
 def kept_and_wanted(made, settings):
-    """The given settings, plus those of animations and strips that were made of the same frames before.
+    """The given settings, plus those of the kinds of pictures that exist: a walk removes none, and makes them again
+    where they show something else now.
 
-    made: the `WalkSettings` of what exists, or None.
+    made: the `WalkSettings` of what exists, or None. Results of single frames without a film, as earlier versions left
+    them, need none.
     """
-    if made is None or made.part(FRAMES) != settings.part(FRAMES):
+    if made is None:
         return settings
     kept = {}
-    for kind in (GIF, STRIP):
-        if not getattr(settings, kind):
+    for kind in PICTURES:
+        if getattr(made, kind) and not getattr(settings, kind):
             kept |= made.part(kind)
+    if made.frames and not made.film:
+        kept[FILM] = False
     return replace(settings, **kept)
 
 
 class CodeResults:
     """Everything that is made of one code, in a hidden directory that is renamed once it is complete."""
 
-    def __init__(self, directory, num_paths, settings):
-        """settings: `WalkSettings`."""
+    def __init__(self, directory, num_paths, settings, height=HEIGHT):
+        """settings: `WalkSettings`. height: of strips and animations, where neither these nor what exists say it."""
         self.target, self.partial = directory, directory.with_name(f".{directory.name}.partial")
         self.made = _settings_in(self.target, settings)
         self.num_paths, self.count = num_paths, settings.frames_per_path
-        self.settings = kept_and_wanted(self.made, settings)
+        before = self.made or replace(settings, gif_height=height, strip_height=height)
+        self.settings = kept_and_wanted(self.made, settings.kept_from(before))
         self.unfinished = num_paths
         self.complete = self.made == self.settings and self._is_whole()
 
     def _is_whole(self):
-        files = [self.target / "original_image.jpg", self.target / "paths_latent_codes.pt"]
-        return all(file.is_file() for file in files) and all(path.complete() for path in self._paths(self.target))
+        codes = self.target / "paths_latent_codes.pt"
+        return codes.is_file() and all(path.complete() for path in self._paths(self.target))
 
     def _paths(self, directory):
         return [PathFiles(directory, k, self.count, self.settings) for k in range(self.num_paths)]
@@ -112,26 +120,29 @@ class CodeResults:
             raise UserError(f"another process is making {self.target}: wait for it") from None
 
     def _take_over(self):
-        """Keep what was made of the same frames, except animations or strips with other settings."""
+        """Keep what shows the same, except animations or strips with other settings."""
         made, settings = self.made, self.settings
-        if made is None or made.part(FRAMES) != settings.part(FRAMES):
+        if made is None or made.part(SHOWING) != settings.part(SHOWING):
             return
-        old = ["settings.json"]
-        old += ["*.gif"] if made.part(GIF) != settings.part(GIF) else []
-        old += ["*_strip.jpg"] if made.part(STRIP) != settings.part(STRIP) else []
-        left_out = shutil.ignore_patterns(*old)
+        old = [files for kind, files in FILES.items() if made.part(kind) != settings.part(kind)]
+        left_out = shutil.ignore_patterns("settings.json", *old)
         shutil.copytree(self.target, self.partial, copy_function=_link, dirs_exist_ok=True,
                         ignore=lambda directory, names: {*left_out(directory, names), *_links(directory, names)})
 
     def finish(self, paths):
         """Write the remaining files of the code and move everything to its place. paths (K, frames, ...): the codes."""
-        start = PathFiles(self.partial, self.num_paths - 1, self.count, self.settings).image(self.count // 2)
-        with replacing(self.partial / "original_image.jpg", durable=False) as file:  # the start of every path
-            file.write(start.read_bytes())
-        save_tensors(paths.cpu().clone(), self.partial / "paths_latent_codes.pt")
+        save_tensors(_without_repetition(paths.cpu()), self.partial / "paths_latent_codes.pt")
         directories.remove(self.target)
         directories.rename(self.partial, self.target)
         self.release()
+
+
+def _without_repetition(paths):
+    """Paths (K, frames, ...), which in W are codes (num_layers, w_dim) of one w, as a tensor that is saved with that w
+    alone: equal to them, with a stride of 0. Others, and those that `load_tensors` would find too large, are copied."""
+    if paths.ndim == 4 and paths.nbytes <= MOST_REPEATED and (paths == paths[:, :, :1]).all():
+        return paths[:, :, :1].clone().expand(paths.shape)
+    return paths.clone()
 
 
 def _let_go(directory, lock):
@@ -176,9 +187,10 @@ def traverse(space, paths, sources, results, settings, batch_size=None, workers=
         return
     code_bytes = num_paths * count * read_code(sources[0], space, w_space).nbytes
     at_once = max(1, min(TRACED_CODES, TRACED_BYTES // code_bytes))
+    height = min(HEIGHT, 2 * (settings.img_size or space.resolution or space.generator.resolution))
     with Encoders(workers) as encoders:
         for group in _batches(sources, at_once):
-            codes = [CodeResults(results / source.name, num_paths, settings) for source in group]
+            codes = [CodeResults(results / source.name, num_paths, settings, height) for source in group]
             for code in codes:
                 if code.complete:
                     yield from range(num_paths)
