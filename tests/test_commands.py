@@ -369,7 +369,6 @@ def test_walking_again_makes_only_what_is_missing(walk):
         strips = code / "paths_strips"
         ends = (".gif", "_strip.jpg", "_film.jpg")
         assert files_in(strips) == {f"path_{k:03d}{end}" for k in range(2) for end in ends}
-        assert not (code / "paths_images").exists()
         assert pixels(strips / "path_000_strip.jpg").shape == (16, 3 * 16, 3)
         gif = Image.open(strips / "path_001.gif")
         assert (gif.size, gif.n_frames) == ((32, 32), 2 * (2 * STEPS + 1) - 2)

@@ -228,7 +228,7 @@ def test_commands_work_on_it(workplace, run_warm):
     walk = run_warm("traverse_latent_space.py", "--gan=python:my_gan.py:build", f"--exp={directory}", "--strip",
                     "--pool=my_gan.build-2", "--shift-steps=2", "--workers=0", cwd=workplace)  # fmt: skip
     assert walk.returncode == 0, walk.stderr
-    assert len(list(directory.glob("results/*/*/*/paths_strips/*.jpg"))) == 2
+    assert len(list(directory.glob("results/*/*/*/paths_strips/*_strip.jpg"))) == 2
 
 
 def test_experiment_that_names_code_runs_it_only_when_the_user_names_it_too(workplace, run_warm, monkeypatch):
@@ -254,7 +254,8 @@ def test_begun_run_that_was_given_code_since_does_not_run_it(workplace, run_warm
     (tmp_path / "evil.py").write_text("open('has_run', 'w')\n")
     (tmp_path / "pair.txt").write_text((workplace / "pair.txt").read_text())
     begun = tmp_path / "experiments" / "wip" / "begun"
-    begun.mkdir(parents=True)
+    (begun / "models").mkdir(parents=True)
+    (begun / "models" / "checkpoint.pt").touch()
     settings = json.loads((experiment_in(workplace) / "args.json").read_text())
     (begun / "args.json").write_text(json.dumps(settings | {"gan": "python:evil.py:build"}))
     arguments = ["--gan=dcgan_faces64", "--corpus=pair.txt", "--no-cuda"]

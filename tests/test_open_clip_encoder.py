@@ -236,7 +236,8 @@ def test_a_sentence_too_long_is_quoted(kind, encoders):
     own = 1 if kind == "SigLIP" else 2  # tokens that mark start and end
     longest = " ".join(["a"] * (encoder.context_length - own))
     assert encoder.encode_text([longest]).shape == (1, encoder.embed_dim)
-    with pytest.raises(UserError, match=f"'{longest} a' is too long .* up to {encoder.context_length - own} tokens"):
+    too_long = f"'{longest[:30]}.* is too long .* up to {encoder.context_length - own} tokens"
+    with pytest.raises(UserError, match=too_long):
         encoder.encode_text(["a", longest + " a"])
 
 

@@ -14,7 +14,7 @@ import train
 import traverse_latent_space
 from lib.config import CORPORA
 from lib.dipoles import load_corpus
-from models.registry import GENERATORS
+from models.registry import GENERATORS, family_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAMES = sorted(file.name for file in (REPOSITORY / "scripts" / "train").glob("*.sh"))
@@ -35,7 +35,8 @@ def test_every_experiment_is_trained_and_evaluated():
 @pytest.mark.parametrize("name", NAMES)
 def test_script_runs_the_experiment_that_it_is_named_after(name):
     ((command, arguments),) = commands(REPOSITORY / "scripts" / "train" / name, "--seed=7")
-    args = train.settings_of(train.parser().parse_args(arguments))
+    parsed = train.parser().parse_args(arguments)
+    args = train.settings_of(parsed, family_of(parsed.gan))
     assert command == "train.py" and args.seed == 7
     assert name == f"{args.gan}_{args.corpus}_{args.loss}.sh"
     assert args.gan in GENERATORS and args.corpus in CORPORA

@@ -326,7 +326,7 @@ def test_another_file_is_refused(workplace, data):
 )
 def test_flags_that_contradict_each_other_are_refused(flags, said):
     with pytest.raises(UserError, match=said):
-        train.settings_of(train.parse(["--gan=g", "--corpus=c", *flags.split()]))
+        train.settings_of(train.parse(["--gan=g", "--corpus=c", *flags.split()]), None)
 
 
 @pytest.mark.parametrize("value", ["-1", "nan", "inf", "many", ""])
