@@ -199,7 +199,8 @@ def main(arguments):
         sys.exit(0 if finished else stop.exit_code)
     if finished:
         print(f"trained: {COMPLETE / name}")
-        print(f"next: python traverse_latent_space.py --exp={shlex.quote(str(COMPLETE / name))}")
+        own_code = [f"--gan={settings.gan}"] if is_own_code(settings.gan) else []
+        print(f"next: {shlex.join(['python', 'traverse_latent_space.py', f'--exp={COMPLETE / name}', *own_code])}")
     else:
         print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
         sys.exit(stop.exit_code)

@@ -168,6 +168,7 @@ def main(arguments):
     if args.exp is not None:
         command = ["python", "evaluate.py", f"--exp={experiment.directory}", f"--pool={args.pool or pool.name}",
                    f"--shift-steps={args.shift_steps}", f"--eps={args.eps:g}"]  # fmt: skip
+        command += [f"--gan={args.gan}"] if args.gan else []
         print(f"next: {shlex.join(command)}")
 
 

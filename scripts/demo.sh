@@ -13,7 +13,8 @@ case ${1:-faces} in
     GAN=dcgan_faces64 CORPUS=faces
     CODES=(--truncation=0.85 --accepted-by=faces64)
     WALK=(--shift-steps=15 --eps=0.17)
-    MEASURED=(--steps=3 --samples=1000)  # the judge's networks take 25 ms per image
+    MEASURED_CODES=16
+    MEASURED=(--steps=3 --samples=400)  # the judge's networks take 25 ms per image
     EXPERIMENT=experiments/complete/ContraCLIP_$GAN-Z-K10-lines-eps1.1_1.8-paired-$CORPUS
     ;;
   portraits)
@@ -21,6 +22,7 @@ case ${1:-faces} in
     GAN=stylegan2_portraits64 CORPUS=attributes
     CODES=(--truncation=0.7)
     WALK=(--shift-steps=15 --eps=0.1)
+    MEASURED_CODES=32
     MEASURED=()
     EXPERIMENT=experiments/complete/ContraCLIP_$GAN-W-K9-lines-eps1.1_1.8-paired-$CORPUS
     ;;
@@ -36,5 +38,5 @@ esac
 "$PYTHON" traverse_latent_space.py --strip --gif-fps=20 "${WALK[@]}" --pool=$GAN-8 --exp="$EXPERIMENT"
 
 # Measured from codes that no setting was chosen with.
-"$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=24 --seed=10001
-"$PYTHON" evaluate.py --pool=$GAN-24 "${WALK[@]}" "${MEASURED[@]}" --exp="$EXPERIMENT"
+"$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=$MEASURED_CODES --seed=10001
+"$PYTHON" evaluate.py --pool=$GAN-$MEASURED_CODES "${WALK[@]}" "${MEASURED[@]}" --exp="$EXPERIMENT"

@@ -93,8 +93,9 @@ class Contrast:
 
     @property
     def link(self):
-        """Both ends by their own words and, as "with" alone says little, the shared ending if it is a word."""
-        ending = self.ending if len(self.ending.split()) == 1 else ""
+        """Both ends by their own words and, as "with" alone says little, the shared ending if it is a word, with or
+        without an article."""
+        ending = self.ending if len(_bare(self.ending).split()) == 1 else ""
         return _bare(f"{self.left_words} {ending}".strip()), _bare(f"{self.right_words} {ending}".strip())
 
 
