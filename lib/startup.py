@@ -80,9 +80,12 @@ def catch_signals(at_work):
 
 
 def end_at_signals():
-    """From now on signals end the process at once."""
+    """From now on signals end the process at once, as does one that has waited until now for the end of an import."""
     global _at_work
     _at_work = None
+    if _waiting is not None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _end(_waiting)
 
 
 def _open_streams():
