@@ -114,16 +114,13 @@ def main(arguments):
     from lib.methods.direction_files import write_directions
     from lib.pages.folder import write_pages
     from lib.paths.choice import ChosenPaths, chosen_paths
-    from lib.trained import open_directions, open_experiment
+    from lib.trained import open_paths
     from lib.walking import traversal
     from lib.walking.encoding import default_workers
     from models.files import sha256
 
     device = distributed.join(choose_device(args))
-    if args.directions is None:
-        experiment = open_experiment(args.exp, args.gan, device, args.stylegan_space)
-    else:
-        experiment = open_directions(args.directions, args.gan, device, args.stylegan_space, args.truncation)
+    experiment = open_paths(args.exp, args, device)
     if args.export_directions is not None and distributed.is_first():
         write_directions(args.export_directions, experiment)
         print(f"directions: {args.export_directions}")

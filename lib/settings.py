@@ -196,6 +196,11 @@ class TrainingSettings(GeneratorSettings):
     tensorboard: bool = setting(False, use=FREE)
     precision: str | None = setting(None, ("fp32", "tf32", "bf16", "fp16"), KEPT)
 
+    @property
+    def space_name(self):
+        """The space in the names of experiments, followed by the last layer that moves, if not all of them do."""
+        return self.stylegan_space + ("" if self.stylegan_layer is None else str(self.stylegan_layer))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSettings(GeneratorSettings):

@@ -99,6 +99,14 @@ def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
     return Trained(directory, generator, space, paths, labels, settings, weights)
 
 
+def open_paths(experiment, given, device="cpu"):
+    """Open the experiment, or the file of directions that `given` names: what `add_path_arguments` of
+    `lib.command_line` asks for. Raises UserError as `open_experiment` and `open_directions`."""
+    if given.directions is None:
+        return open_experiment(experiment, given.gan, device, given.stylegan_space)
+    return open_directions(given.directions, given.gan, device, given.stylegan_space, given.truncation)
+
+
 def open_directions(file, gan=None, device="cpu", stylegan_space=None, truncation=None):
     """Open a file of directions, as `lib.methods.direction_files` reads it. stylegan_space, truncation: where the file
     does not say them. What is made of it lies beside it, in <file's stem>-<gan>-<space>-<truncation>, as one file may

@@ -17,7 +17,7 @@ from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.pages.folder import refresh_pages
 from lib.pages.measured import read_summary
-from lib.trained import open_directions, open_experiment
+from lib.trained import open_paths
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_name
@@ -56,11 +56,7 @@ def evaluate(directory, options, device):
     Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
     the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
     """
-    if options.directions is None:
-        experiment = open_experiment(directory, options.gan, device, options.stylegan_space)
-    else:
-        experiment = open_directions(options.directions, options.gan, device, options.stylegan_space,
-                                     options.truncation)  # fmt: skip
+    experiment = open_paths(directory, options, device)
     space, settings = experiment.space, experiment.settings
     if options.w_space and space.name == "Z":
         raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")

@@ -67,8 +67,7 @@ class CFCLIP(TextEdit):
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """CFCLIP_<gan>-W+<last layer>-K<paths>-<norm>[-no_<group>..]-<corpus>"""
-        layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
-        return f"CFCLIP_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{settings.design}-{corpus}"
+        return f"CFCLIP_{gan}-{settings.space_name}-K{num_paths}-{settings.design}-{corpus}"
 
     @classmethod
     def read_published(cls, path):

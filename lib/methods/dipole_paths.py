@@ -115,13 +115,12 @@ class DipolePaths(Method):
         -<loss>-<corpus>, where W+ and S are followed by the last layer that moves, and contrastive by _<temperature>.
         `lines` replaces D<dipoles> where paths are straight, a start that is not the loss' usual one is named, and the
         paired loss, which does not warp the text, has no <idea>_beta-<beta>."""
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         loss = f"contrastive_{settings.temperature}" if settings.loss == "contrastive" else settings.loss
         path = "lines" if settings.path == "lines" else f"D{settings.num_latent_support_dipoles}"
         usual = "text" if settings.loss == "paired" else "random"
         start = "" if settings.lss_start == usual else f"-{settings.lss_start}"
         text = "" if settings.loss == "paired" else f"-{settings.idea}_beta-{settings.css_beta}"
-        return (f"ContraCLIP_{gan}-{space}-K{num_paths}-{path}{start}"
+        return (f"ContraCLIP_{gan}-{settings.space_name}-K{num_paths}-{path}{start}"
                 f"-eps{settings.min_shift_magnitude}_{settings.max_shift_magnitude}{text}-{loss}-{corpus}")
 
     @staticmethod

@@ -62,10 +62,9 @@ class GANSpace(Method):
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """GANSpace_<gan>-<space>-K<directions>, then -<layer> and -feed<L>_<L>.. where there are any."""
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         layer = "" if settings.ganspace_layer is None else f"-{settings.ganspace_layer}"
         fed = "" if settings.feed_layers is None else "-feed" + "_".join(map(str, settings.feed_layers))
-        return f"GANSpace_{gan}-{space}-K{num_paths}{layer}{fed}"
+        return f"GANSpace_{gan}-{settings.space_name}-K{num_paths}{layer}{fed}"
 
     @classmethod
     def find_labels(cls, settings):

@@ -84,11 +84,10 @@ class InterFaceGAN(Method):
         """InterFaceGAN_<gan>-<space>-K<paths>-<judge>, then -<corpus> and -conditional where there are any."""
         from lib.dipoles import corpus_name
 
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         judge = "".join(c if c.isalnum() or c in "._-" else "_" for c in settings.judge.rpartition("/")[2])
         named = "" if settings.corpus is None else f"-{corpus_name(settings.corpus)}"
         conditional = "" if settings.condition is None else "-conditional"
-        return f"InterFaceGAN_{gan}-{space}-K{num_paths}-{judge}{named}{conditional}"
+        return f"InterFaceGAN_{gan}-{settings.space_name}-K{num_paths}-{judge}{named}{conditional}"
 
     @classmethod
     def find_labels(cls, settings):

@@ -97,14 +97,14 @@ class LatentCLR(Method):
     def experiment_name(settings, gan, corpus, num_paths):
         """LatentCLR_<gan>-<space>-<model>-K<directions>-<layer>-alpha<alpha>, where a network's depth follows the model
         unless it is 3, and fed layers and a projector are appended where there are any."""
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         is_deep = settings.direction_model == "nonlinear" and settings.direction_depth != 3
         model = settings.direction_model + (f"{settings.direction_depth}" if is_deep else "")
         alpha = "_".join(map(str, settings.alpha_range or [settings.alpha]))
         fed = "" if settings.feed_layers is None else "-feed" + "_".join(map(str, settings.feed_layers))
         projector = "" if settings.projector == "identity" else f"-{settings.projector}_projector"
         layer = layer_named(settings.feature_layer)
-        return f"LatentCLR_{gan}-{space}-{model}-K{settings.num_directions}-{layer}-alpha{alpha}{fed}{projector}"
+        return (f"LatentCLR_{gan}-{settings.space_name}-{model}-K{settings.num_directions}-{layer}-alpha{alpha}{fed}"
+                f"{projector}")
 
     @classmethod
     def find_labels(cls, settings):

@@ -65,8 +65,7 @@ class StyleCLIPGlobal(Method):
     def experiment_name(settings, gan, corpus, num_paths):
         """StyleCLIPglobal_<gan>-S<last layer>-K<paths>-beta<beta>-<corpus>"""
         chosen = AUTOMATIC if settings.channel_beta is None else settings.channel_beta
-        layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
-        return f"StyleCLIPglobal_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-beta{chosen}-{corpus}"
+        return f"StyleCLIPglobal_{gan}-{settings.space_name}-K{num_paths}-beta{chosen}-{corpus}"
 
     @classmethod
     def space_of(cls, settings, space):

@@ -14,7 +14,6 @@ from lib.methods.text_edits import (
     WEIGHT,
     MapperSettings,
     TextEdit,
-    check_clip_input,
     encode_styleclip,
     identity_loss,
     read_checkpoint,
@@ -62,8 +61,7 @@ class StyleCLIPMapper(TextEdit):
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """StyleCLIPmapper_<gan>-<space><last layer>-K<paths>-<type>-<norm>[-no_<group>..]-<corpus>"""
-        layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
-        return (f"StyleCLIPmapper_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{settings.mapper_type}"
+        return (f"StyleCLIPmapper_{gan}-{settings.space_name}-K{num_paths}-{settings.mapper_type}"
                 f"-{settings.design}-{corpus}")
 
     @classmethod
@@ -82,11 +80,8 @@ class StyleCLIPMapper(TextEdit):
 
     @classmethod
     def build(cls, settings, space, labels, device):
-        import torch.nn.functional as F
-
         method = super().build(settings, space, labels, device)
-        check_clip_input(method.clip_encoder, settings.clip_input)
-        method.targets = F.normalize(method.encode_texts(), dim=1)
+        method.targets = method.styleclip_targets()
         return method
 
     def begin(self):

@@ -14,7 +14,6 @@ from lib.methods.text_edits import (
     CLIP_INPUTS,
     EditSettings,
     TextEdit,
-    check_clip_input,
     encode_styleclip,
 )
 from lib.settings import setting
@@ -46,8 +45,7 @@ class StyleCLIPOptimization(TextEdit):
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """StyleCLIPoptimization_<gan>-<space><last layer>-K<paths>-<corpus>"""
-        layer = "" if settings.stylegan_layer is None else settings.stylegan_layer
-        return f"StyleCLIPoptimization_{gan}-{settings.stylegan_space}{layer}-K{num_paths}-{corpus}"
+        return f"StyleCLIPoptimization_{gan}-{settings.space_name}-K{num_paths}-{corpus}"
 
     @staticmethod
     def weights_file(settings):
@@ -56,11 +54,9 @@ class StyleCLIPOptimization(TextEdit):
     @classmethod
     def build(cls, settings, space, labels, device):
         import torch
-        import torch.nn.functional as F
 
         method = super().build(settings, space, labels, device)
-        check_clip_input(method.clip_encoder, settings.clip_input)
-        method.targets = F.normalize(method.encode_texts(), dim=1)
+        method.targets = method.styleclip_targets()
         if method.arcface is not None:
             parts = method.codes.split(settings.micro_batch_size or len(method.codes))
             with torch.no_grad():

@@ -27,5 +27,4 @@ class Text(ContraCLIP):
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """Text_<gan>-<space>-K<paths>-<corpus>, where W+ and S are followed by the last layer that moves."""
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
-        return f"Text_{gan}-{space}-K{num_paths}-{corpus}"
+        return f"Text_{gan}-{settings.space_name}-K{num_paths}-{corpus}"

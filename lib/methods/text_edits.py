@@ -114,6 +114,14 @@ class TextEdit(Method):
         """The first sentence of each dipole (K, E), as CLIP has it."""
         return self.clip_encoder.encode_text([positive for positive, _ in self.labels])
 
+    def styleclip_targets(self):
+        """What StyleCLIP compares images with: the unit features of the first sentences (K, E). Raises UserError where
+        --clip-input asks for images that the CLIP cannot see."""
+        import torch.nn.functional as F
+
+        check_clip_input(self.clip_encoder, self.settings.clip_input)
+        return F.normalize(self.encode_texts(), dim=1)
+
     def draw(self, iteration):
         """codes (B, ...) of the space, path indices (B,)."""
         import torch

@@ -75,9 +75,8 @@ class WarpedGANSpace(Method):
     def experiment_name(settings, gan, corpus, num_paths):
         """After the published create_exp_dir: WarpedGANSpace_<gan>-<space>-<reconstructor>-K<paths>-D<dipoles>
         (-LearnAlphas)(-LearnGammas)-eps<min>_<max>."""
-        space = settings.stylegan_space + ("" if settings.stylegan_layer is None else str(settings.stylegan_layer))
         learnt = "-LearnAlphas" * settings.learn_alphas + "-LearnGammas" * settings.learn_gammas
-        return (f"WarpedGANSpace_{gan}-{space}-{settings.reconstructor_type}-K{settings.num_support_sets}"
+        return (f"WarpedGANSpace_{gan}-{settings.space_name}-{settings.reconstructor_type}-K{settings.num_support_sets}"
                 f"-D{settings.num_support_dipoles}{learnt}"
                 f"-eps{settings.min_shift_magnitude}_{settings.max_shift_magnitude}")
 
