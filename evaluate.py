@@ -6,7 +6,7 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
     begin()
 
 from lib import distributed
-from lib.arguments import number, positive_float, positive_int, steps
+from lib.arguments import length, number, positive_int, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -43,9 +43,9 @@ def parser():
     g = p.add_argument_group("paths: those of the walk that is there, or walked now")
     g.add_argument("--shift-steps", type=steps, metavar="S",
                    help="steps in either direction (default: of the walk that is there, or 16)")
-    g.add_argument("--eps", type=positive_float,
-                   help="length of a step, in units of the latent space (default: of the walk that is there, or as in "
-                        "traverse_latent_space.py)")
+    g.add_argument("--eps", type=length,
+                   help="length of a step, in units of the latent space or, as 1%%, as a share of its Jung radius "
+                        "(default: of the walk that is there, or as in traverse_latent_space.py)")
     g.add_argument("--shift-leap", type=positive_int, metavar="L",
                    help="take every L-th step (default: of the walk that is there, or 1)")
     g.add_argument("--steps", type=steps, default=5, metavar="N",

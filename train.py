@@ -16,7 +16,7 @@ from lib import distributed
 from lib.arguments import AUTO, number, plain_name, positive_float, positive_int, positive_int_or_auto, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
-from lib.methods import METHODS, add_arguments, find_method
+from lib.methods import METHODS, add_arguments, find_method, shifts
 from lib.settings import SHARE, Range
 from lib.status import doing
 from models.errors import UserError
@@ -114,6 +114,7 @@ def settings_of(args, family):
     UserError if they contradict each other or the family."""
     method = find_method(args.method)
     given = {name: value for name, value in vars(args).items() if name != "check_corpus"}
+    given |= shifts.settings_of(given)
     space = next((name for name in method.spaces if family is None or name in family.spaces), method.spaces[0])
     chosen = {"clip_model": CLIP_OF.get(args.gan, DEFAULT_CLIP), "stylegan_space": space}
     values = chosen | method.defaults(given, family) | given
@@ -233,6 +234,9 @@ def train(experiment, space, labels, device, automatic):
     watchers = [tensorboard(experiment)] if experiment.settings.tensorboard else []
     with experiment.claimed() if distributed.is_first() else nullcontext():
         trainer.prepare(experiment, method, automatic)
+        moved = shifts.described(experiment.settings)
+        if moved and experiment.settings.max_iter > 0 and distributed.is_first():
+            print(moved, flush=True)
         if experiment.settings.max_iter > 0:
             watchers.append(Watch(experiment, method))
         with StopRequest() as stop:

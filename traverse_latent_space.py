@@ -9,7 +9,7 @@ import shlex
 import sys
 
 from lib import distributed
-from lib.arguments import number, pixels, positive_float, positive_int, shift, steps
+from lib.arguments import Share, length, number, pixels, positive_int, shift, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -47,16 +47,16 @@ def parser():
 
     g = p.add_argument_group("paths")
     g.add_argument("--shift-steps", type=steps, default=16, metavar="S", help="steps in either direction")
-    g.add_argument("--eps", type=positive_float,
-                   help="length of a step, in units of the latent space (default: from the shifts that paired "
-                        "training measured; 0.2 without those)")
+    g.add_argument("--eps", type=length,
+                   help="length of a step, in units of the latent space or, as 1%%, as a share of its Jung radius "
+                        "(default: from the shifts that paired training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
 
     g.add_argument("--paths", metavar="LIST",
                    help="only these paths, by numbers and words of their sentences, as 0,smiling (default: all)")
     g.add_argument("--shift", type=shift, metavar="R",
-                   help="instead of a walk, one image of each path at this shift; a negative one leads to the second "
-                        "sentence")
+                   help="instead of a walk, one image of each path at this shift, a number or a share of the Jung "
+                        "radius, as 10%%; a negative one leads to the second sentence")
     g.add_argument("--export-directions", metavar="FILE.npz",
                    help="also write straight paths for other tools; without --pool, nothing else is done")
 
@@ -127,7 +127,9 @@ def main(arguments):
     if args.export_directions is not None and args.pool is None:
         distributed.leave()
         return
-    args.eps = args.eps or experiment.step(args.shift_steps)
+    tell_shares(args, experiment)
+    args.eps = experiment.length(args.eps or experiment.step(args.shift_steps))
+    args.shift = experiment.length(args.shift)
     args.paths = None if args.paths is None else chosen_paths(args.paths, experiment.labels)
     paths = experiment.paths if args.paths is None else ChosenPaths(experiment.paths, args.paths)
     weights = {"weights_sha256": sha256(experiment.weights)}
@@ -142,8 +144,8 @@ def main(arguments):
     pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
 
     if distributed.is_first():
-        length = abs(args.shift or args.shift_steps * args.eps)
-        for remark in remarks(experiment, pool, args.w_space, length):
+        furthest = abs(args.shift or args.shift_steps * args.eps)
+        for remark in remarks(experiment, pool, args.w_space, furthest):
             print(remark, file=sys.stderr)
     if args.shift is not None:
         edit(args, space, paths, sources, experiment.directory / "results" / pool.name)
@@ -167,6 +169,15 @@ def main(arguments):
                    f"--shift-steps={args.shift_steps}", f"--eps={args.eps:g}"]  # fmt: skip
         command += [f"--gan={args.gan}"] if args.gan else []
         print(f"next: {shlex.join(command)}")
+
+
+def tell_shares(args, experiment):
+    """Say what lengths are that were given as shares of the Jung radius."""
+    given = {"eps": args.eps, "shift": args.shift}
+    for name, share in given.items():
+        if isinstance(share, Share) and distributed.is_first():
+            print(f"--{name}={share} is {experiment.length(share):g}: the space's Jung radius is "
+                  f"{experiment.radius:.4g}")
 
 
 def edit(args, space, paths, sources, results):

@@ -1,10 +1,12 @@
 """Types of command-line arguments."""
 
 import argparse
+from dataclasses import dataclass
 
 from lib.settings import COUNT, PIXELS, POSITIVE, SEED, STEPS, Range
 
 AUTO = "auto"
+PERCENT = Range(low=0, high=1000, open_low=True)
 LARGEST = {int: 2**31 - 1, float: 1e38}  # what tensors can hold; a `Range` may be narrower
 
 
@@ -38,8 +40,28 @@ def positive_int_or_auto(text):
     return text if text == AUTO else positive_int(text)
 
 
+@dataclass(frozen=True)
+class Share:
+    """A length as a share of a space's Jung radius, such as 0.1, which is given as "10%"."""
+
+    value: float
+
+    def __str__(self):
+        return f"{100 * self.value:g}%"
+
+
+def length(text):
+    """An argparse type: a positive number of units of the latent space, or a `Share`."""
+    if text.endswith("%"):
+        return Share(round(number(float, PERCENT)(text[:-1]) / 100, 12))
+    return positive_float(text)
+
+
 def shift(text):
-    """An argparse type: a finite number other than 0."""
+    """An argparse type: a finite number other than 0, or a `Share`, which may be negative too."""
+    if text.endswith("%"):
+        share = length(text.removeprefix("-"))
+        return Share(-share.value) if text.startswith("-") else share
     value = number(float)(text)
     if value == 0:
         raise argparse.ArgumentTypeError("a shift of 0 changes nothing: give a positive or a negative number")

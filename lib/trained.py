@@ -8,14 +8,16 @@
 
 import shlex
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lib.arguments import Share
 from lib.config import COMPLETE, CORPORA
 from lib.dipoles import load_corpus
 from lib.experiment import labels_file
 from lib.files import check_generator, read_json
-from lib.latent_space import latent_space
+from lib.latent_space import jung_radius, latent_space
 from lib.methods import METHODS, find_method
 from lib.methods.direction_files import paths_of, read_directions, space_of
 from lib.methods.published import find_published
@@ -47,6 +49,15 @@ class Trained:
     labels: list
     settings: TrainingSettings
     weights: Path
+
+    @cached_property
+    def radius(self):
+        """The Jung radius of the space: as it was measured for the training, or now."""
+        return getattr(self.settings, "jung_radius", None) or jung_radius(self.space, self.settings.seed)
+
+    def length(self, given):
+        """A length in units of the space, from a number or a `Share` of the Jung radius."""
+        return float(f"{given.value * self.radius:.4g}") if isinstance(given, Share) else given
 
     def step(self, shift_steps):
         """The length of a step of a walk, if it is not said: with `shift_steps` of them it goes as far as the method

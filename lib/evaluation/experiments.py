@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lib import pools
+from lib.arguments import Share
 from lib.evaluation import plots, tables
 from lib.evaluation.evaluation import STEPS, Subject, read
 from lib.evaluation.output import slug, write
@@ -34,7 +35,7 @@ class Options:
     truncation: float | None = None
     w_space: bool = False
     shift_steps: int | None = None
-    eps: float | None = None
+    eps: float | Share | None = None
     shift_leap: int | None = None
     judge: str | None = None
     sentences: str | None = None
@@ -62,7 +63,7 @@ def evaluate(directory, options, device):
         raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")
     pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
     walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, w_space=options.w_space,
-                     eps=options.eps, shift_steps=options.shift_steps, shift_leap=options.shift_leap)
+                     eps=experiment.length(options.eps), shift_steps=options.shift_steps, shift_leap=options.shift_leap)
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
     origin = {"gan_sha256": generator, "weights": sha256(experiment.weights)}

@@ -29,15 +29,12 @@ def find_method(name):
 def add_arguments(parser):
     """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
     from lib.arguments import number, positive_float
+    from lib.methods import shifts
     from lib.methods.text_edits import add_shared_arguments
     from lib.settings import PATHS, Range
 
     g = parser.add_argument_group("several methods")
-    g.add_argument("--min-shift-magnitude", type=positive_float, metavar="EPS",
-                   help="contraclip, warpedganspace: shortest shift, in units of the latent space; paired: of each "
-                        "path's own natural shift (default: 0.25; paired: 1.1)")
-    g.add_argument("--max-shift-magnitude", type=positive_float, metavar="EPS",
-                   help="longest shift (default: 0.45; paired: 1.8)")
+    shifts.add_arguments(g)
     g.add_argument("--temperature", type=positive_float,
                    help="contraclip: temperature of the contrastive loss (default: 1.0); cf-clip: also (default: "
                         "0.1); latentclr: factor of the similarities (default: 0.5)")

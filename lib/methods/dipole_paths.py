@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from lib.arguments import number, positive_int
 from lib.config import DEFAULT_CLIP
+from lib.methods import shifts
 from lib.methods.method import Method
 from lib.settings import COUNT, FACT, POSITIVE, Range, TrainingSettings, setting
 from models.errors import UserError
@@ -28,12 +29,15 @@ class ContraCLIPSettings(TrainingSettings):
     lss_beta: float = setting(0.1, LSS_BETA)
     min_shift_magnitude: float = setting(0.25, POSITIVE, named=True)
     max_shift_magnitude: float = setting(0.45, POSITIVE, named=True)
+    shift_unit: str = setting(shifts.OWN, shifts.UNITS, named=True)
     path: str = setting("sets", ("sets", "lines"), named=True)
     lss_start: str = setting("random", ("random", "text"), named=True)
     loss: str = setting("cossim", ("cossim", "contrastive", "paired"), named=True)
     temperature: float = setting(1.0, POSITIVE, named=True)
     clip_embed_dim: int | None = setting(None, COUNT, FACT)
     jung_radius: float | None = setting(None, POSITIVE, FACT)
+    shortest_shift: float | None = setting(None, POSITIVE, FACT)  # in units of the space, of all paths
+    longest_shift: float | None = setting(None, POSITIVE, FACT)
     walk_length: float | None = setting(None, POSITIVE, FACT)  # paired: how far a walk goes, if it is not said
 
     @property
@@ -90,9 +94,7 @@ class DipolePaths(Method):
 
     @staticmethod
     def check(settings):
-        if settings.min_shift_magnitude > settings.max_shift_magnitude:
-            raise UserError(f"--min-shift-magnitude {settings.min_shift_magnitude} is above "
-                            f"--max-shift-magnitude {settings.max_shift_magnitude}: lower it, or raise the other")
+        shifts.check(settings)
         usual = ContraCLIPSettings(gan="")
         changed = [name for name in AUTHORS_ONLY if getattr(settings, name) != getattr(usual, name)]
         if settings.loss == "paired" and changed:
@@ -113,15 +115,16 @@ class DipolePaths(Method):
     def experiment_name(settings, gan, corpus, num_paths):
         """As in the published README: ContraCLIP_<gan>-<space>-K<paths>-D<dipoles>-eps<min>_<max>-<idea>_beta-<beta>
         -<loss>-<corpus>, where W+ and S are followed by the last layer that moves, and contrastive by _<temperature>.
-        `lines` replaces D<dipoles> where paths are straight, a start that is not the loss' usual one is named, and the
-        paired loss, which does not warp the text, has no <idea>_beta-<beta>."""
+        Shares of the Jung radius are followed by R. `lines` replaces D<dipoles> where paths are straight, a start that
+        is not the loss' usual one is named, and the paired loss, which does not warp the text, has no
+        <idea>_beta-<beta>."""
         loss = f"contrastive_{settings.temperature}" if settings.loss == "contrastive" else settings.loss
         path = "lines" if settings.path == "lines" else f"D{settings.num_latent_support_dipoles}"
         usual = "text" if settings.loss == "paired" else "random"
         start = "" if settings.lss_start == usual else f"-{settings.lss_start}"
         text = "" if settings.loss == "paired" else f"-{settings.idea}_beta-{settings.css_beta}"
         return (f"ContraCLIP_{gan}-{settings.space_name}-K{num_paths}-{path}{start}"
-                f"-eps{settings.min_shift_magnitude}_{settings.max_shift_magnitude}{text}-{loss}-{corpus}")
+                f"-{shifts.name_of(settings)}{text}-{loss}-{corpus}")
 
     @staticmethod
     def walk_length(settings):
@@ -141,22 +144,22 @@ class DipolePaths(Method):
 
     def describe_corpus(self):
         """A table of what the sentences ask of the generator, as text."""
-        from lib.latent_space import jung_radius
         from lib.methods.corpus_table import corpus_table
 
-        radius = jung_radius(self.space, self.settings.seed)
-        return corpus_table(self.labels, self.text.poles.cpu(), self.text_start(radius), radius)
+        return corpus_table(self.labels, self.text.poles.cpu(), self.text_start(self.radius), self.radius)
 
     def facts(self):
         return {"clip_embed_dim": self.clip_encoder.embed_dim}
 
     def begin(self):
-        from lib.latent_space import jung_radius
+        start = self.text_start(self.radius) if self.settings.lss_start == "text" else None
+        self.trained = self.initial_paths(self.radius, start)
+        return {"jung_radius": self.radius, **shifts.facts(*self.shift_range)}
 
-        radius = jung_radius(self.space, self.settings.seed)
-        start = self.text_start(radius) if self.settings.lss_start == "text" else None
-        self.trained = self.initial_paths(radius, start)
-        return {"jung_radius": radius}
+    @property
+    def shift_range(self):
+        """The shortest and the longest shift of a batch."""
+        return shifts.in_the_space(self)
 
     def text_start(self, radius):
         """The `TextStart` of the labels."""
@@ -196,9 +199,8 @@ class DipolePaths(Method):
         """z (B, z_dim), path indices (B,), signed shifts (B,)."""
         from lib.draws import draw
 
-        shift_range = self.settings.min_shift_magnitude, self.settings.max_shift_magnitude
         z_dim, seed = self.space.generator.z_dim, self.settings.seed
-        return draw(iteration, self.settings.batch_size, len(self.labels), z_dim, shift_range, seed)
+        return draw(iteration, self.settings.batch_size, len(self.labels), z_dim, self.shift_range, seed)
 
     def see(self, codes, batch):
         return self.clip_encoder.encode_images(self.space.synthesise(codes))

@@ -10,6 +10,8 @@ In each iteration i, a training run calls
 and sends the gradient of the loss back to the ends, part by part, and from there to `trained` in one go.
 """
 
+from functools import cached_property
+
 from lib.settings import TrainingSettings
 from models.errors import UserError
 
@@ -102,6 +104,13 @@ class Method:
     def facts(self):
         """{name: value} of the facts among the settings that are known once it is built."""
         return {}
+
+    @cached_property
+    def radius(self):
+        """The Jung radius of the space, as it was when the run began."""
+        from lib.latent_space import jung_radius
+
+        return getattr(self.settings, "jung_radius", None) or jung_radius(self.space, self.settings.seed)
 
     def begin(self):
         """Make `trained` for a new run. Returns {name: value} of the facts that were measured for it."""

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.draws import generator_for
+from lib.methods import shifts
 from lib.methods.dipole_paths import DipolePaths
 from lib.paths.lines import Lines
 from lib.paths.support_sets import LatentSupportSets
@@ -68,8 +69,8 @@ class AveragedLines(nn.Module):
 class Trained(nn.Module):
     """The paths with what the loss holds fixed.
 
-    targets t (K, E); metric: a factor of M, M = metric metric^T (E, E); shifts (K,): the natural ones, in units of
-    which codes are moved.
+    targets t (K, E); metric: a factor of M, M = metric metric^T (E, E); shifts (K,): in units of which codes are moved,
+    the natural ones, or the Jung radius where the settings have shares of it.
     """
 
     def __init__(self, paths, targets, metric, shifts):
@@ -81,16 +82,24 @@ class Trained(nn.Module):
 
 class PairedContraCLIP(DipolePaths):
     def begin(self):
-        from lib.latent_space import jung_radius
-
-        radius = jung_radius(self.space, self.settings.seed)
-        start = self.text_start(radius)
+        radius, start = self.radius, self.text_start(self.radius)
         paths = self.initial_paths(radius, start if self.settings.lss_start == "text" else None)
         if isinstance(paths, Lines):
             paths = AveragedLines.along(paths.DIRECTIONS.data, start.response.basis)
         metric = torch.linalg.cholesky(start.response.inverse_covariance(RIDGE))
-        self.trained = Trained(paths, start.targets, metric, start.natural_shifts())
-        return {"jung_radius": radius, "walk_length": min(self.sufficient_walk(start), FURTHEST * radius)}
+        units = start.natural_shifts()
+        if self.settings.shift_unit == shifts.RADIUS:
+            units = torch.full_like(units, radius)
+        self.trained = Trained(paths, start.targets, metric, units)
+        low, high = self.shift_range
+        lengths = shifts.facts(low * units.min().item(), high * units.max().item())
+        walk_length = min(self.sufficient_walk(start), FURTHEST * radius)
+        return {"jung_radius": radius, **lengths, "walk_length": walk_length}
+
+    @property
+    def shift_range(self):
+        """In units of `Trained.shifts`."""
+        return self.settings.min_shift_magnitude, self.settings.max_shift_magnitude
 
     @torch.no_grad()
     def sufficient_walk(self, start):
@@ -98,8 +107,8 @@ class PairedContraCLIP(DipolePaths):
         the images of the text start have come nearly as far along t_k, on average over paths, as they do at any."""
         z = torch.randn(WALK_CODES, self.space.generator.z_dim, generator=generator_for(self.settings.seed, 13, 0))
         codes = self.space.codes_of(z.to(self.space.device))
-        targets, shifts = start.targets.to(self.space.device), start.natural_shifts()
-        moves = (shifts[:, None] * start.directions).to(self.space.device)
+        targets, natural = start.targets.to(self.space.device), start.natural_shifts()
+        moves = (natural[:, None] * start.directions).to(self.space.device)
 
         def come(multiple):
             """t_k . (u(w + r d_k) - u(w - r d_k)), averaged over codes: (K,)."""
@@ -112,7 +121,7 @@ class PairedContraCLIP(DipolePaths):
         found = torch.stack([come(multiple) for multiple in MULTIPLES])
         shares = (found / found.max(dim=0).values.clamp_min(1e-6)).mean(dim=1)
         enough = (shares >= NEARLY * shares.max()).nonzero()[0].item()
-        return MULTIPLES[enough] * shifts.median().item()
+        return MULTIPLES[enough] * natural.median().item()
 
     def restore(self, state, source):
         names = {"targets", "metric", "shifts"}
@@ -134,15 +143,15 @@ class PairedContraCLIP(DipolePaths):
         return self.paths.result() if isinstance(self.paths, AveragedLines) else self.paths.state_dict()
 
     def draw(self, iteration):
-        """z (B, z_dim), path indices (B,), shifts (B,) in units of the paths' natural ones."""
-        z, indices, shifts = super().draw(iteration)
-        return z, indices, shifts.abs()
+        """z (B, z_dim), path indices (B,), shifts (B,) in units of `Trained.shifts`."""
+        z, indices, drawn = super().draw(iteration)
+        return z, indices, drawn.abs()
 
     def ends(self, batch):
         """Both ends of the batch's paths in one, so that one pass sees them: the positive ones, then the negative."""
-        z, indices, shifts = batch
+        z, indices, drawn = batch
         codes = self.space.codes_of(z)
-        lengths = shifts * self.trained.shifts[indices]
+        lengths = drawn * self.trained.shifts[indices]
         offsets = lengths[:, None] * self.paths(self.space.positions(codes), indices)
         return [torch.cat([self.space.shift(codes, offsets), self.space.shift(codes, -offsets)])]
 

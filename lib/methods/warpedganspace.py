@@ -8,9 +8,10 @@
 from dataclasses import dataclass
 
 from lib.arguments import number, positive_float, positive_int
+from lib.methods import shifts
 from lib.methods.method import Method, parts_of
 from lib.methods.published import Published
-from lib.settings import COUNT, PATHS, POSITIVE, Range, TrainingSettings, read_object, setting
+from lib.settings import COUNT, FACT, PATHS, POSITIVE, Range, TrainingSettings, read_object, setting
 from models.errors import UserError
 
 WEIGHT = Range(low=0)
@@ -29,8 +30,13 @@ class WarpedGANSpaceSettings(TrainingSettings):
     reconstructor_lr: float = setting(1e-4, POSITIVE)
     min_shift_magnitude: float = setting(0.25, POSITIVE, named=True)
     max_shift_magnitude: float = setting(0.45, POSITIVE, named=True)
+    shift_unit: str = setting(shifts.OWN, shifts.UNITS, named=True)
     lambda_cls: float = setting(1.0, WEIGHT)
     lambda_reg: float = setting(0.25, WEIGHT)
+    # Only of runs whose shifts are shares of the radius: nothing else needs it.
+    jung_radius: float | None = setting(None, POSITIVE, FACT)
+    shortest_shift: float | None = setting(None, POSITIVE, FACT)
+    longest_shift: float | None = setting(None, POSITIVE, FACT)
 
 
 class WarpedGANSpace(Method):
@@ -65,20 +71,17 @@ class WarpedGANSpace(Method):
 
     @staticmethod
     def check(settings):
-        if settings.min_shift_magnitude > settings.max_shift_magnitude:
-            raise UserError(f"--min-shift-magnitude {settings.min_shift_magnitude} is above "
-                            f"--max-shift-magnitude {settings.max_shift_magnitude}: lower it, or raise the other")
+        shifts.check(settings)
         if settings.batch_size < 2:
             raise UserError("--batch-size must be at least 2: the reconstructor normalises over the batch")
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
         """After the published create_exp_dir: WarpedGANSpace_<gan>-<space>-<reconstructor>-K<paths>-D<dipoles>
-        (-LearnAlphas)(-LearnGammas)-eps<min>_<max>."""
+        (-LearnAlphas)(-LearnGammas)-eps<min>_<max>, where R follows shares of the Jung radius."""
         learnt = "-LearnAlphas" * settings.learn_alphas + "-LearnGammas" * settings.learn_gammas
         return (f"WarpedGANSpace_{gan}-{settings.space_name}-{settings.reconstructor_type}-K{settings.num_support_sets}"
-                f"-D{settings.num_support_dipoles}{learnt}"
-                f"-eps{settings.min_shift_magnitude}_{settings.max_shift_magnitude}")
+                f"-D{settings.num_support_dipoles}{learnt}-{shifts.name_of(settings)}")
 
     @classmethod
     def find_labels(cls, settings):
@@ -107,7 +110,9 @@ class WarpedGANSpace(Method):
         )  # fmt: skip
         with seeded(settings.seed, 3, 0):
             self.trained = nn.ModuleDict({"support_sets": sets, "reconstructor": self._reconstructor()})
-        return {}
+        if settings.shift_unit == shifts.OWN:
+            return {}
+        return {"jung_radius": self.radius, **shifts.facts(*shifts.in_the_space(self))}
 
     def _learnt(self):
         return {"learn_alphas": self.settings.learn_alphas, "learn_gammas": self.settings.learn_gammas}
@@ -154,7 +159,7 @@ class WarpedGANSpace(Method):
         from models.truncated_normal import truncated
 
         settings, z_dim = self.settings, self.space.generator.z_dim
-        shift_range = settings.min_shift_magnitude, settings.max_shift_magnitude
+        shift_range = shifts.in_the_space(self)
         z, *rest = draw(iteration, settings.batch_size, len(self.labels), z_dim, shift_range, settings.seed)
         return (z if settings.z_truncation is None else truncated(z, settings.z_truncation), *rest)
 
