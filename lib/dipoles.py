@@ -49,45 +49,47 @@ def corpus_name(name_or_file):
     return name_or_file if name_or_file in CORPORA else Path(name_or_file).stem
 
 
-def encode_dipoles(dipoles, clip_encoder):
-    """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told."""
+def encode_dipoles(dipoles, clip_encoder, tell=None):
+    """CLIP's text features of the poles: (K, 2, E). Words that it does not know are told, on stderr or to `tell`."""
     unknown = clip_encoder.unknown_words([pole for poles in dipoles for pole in poles])
     if unknown:
         words = ", ".join(map(quoted, unknown))
-        _warn(f"this CLIP was trained without these words and cannot tell what they mean: {words}")
+        (tell or _warn)(f"this CLIP was trained without these words and cannot tell what they mean: {words}")
     features = clip_encoder.encode_text([pole for poles in dipoles for pole in poles])
     return features.unflatten(0, (len(dipoles), 2))
 
 
-def examine_dipoles(dipoles, features):
+def examine_dipoles(dipoles, features, tell=None):
     """Look at sentences before time is spent on them. features (K, 2, E): CLIP's, of the poles.
 
     Raises UserError where the features of two poles are equal, so that there is no way from one to the other. Prints a
-    line about poles that are nearly equal, dipoles that are given twice, and others that ask for nearly the same.
+    line, or calls tell(line), about poles that are nearly equal, dipoles that are given twice, and others that ask for
+    nearly the same.
     """
+    tell = tell or _warn
     similarity = F.cosine_similarity(*features.unbind(dim=1), dim=-1)
     for poles, value in zip(dipoles, similarity.tolist()):
         if 1 - value < SAME:
             raise UserError(f"this CLIP does not tell {quoted(poles[0])} from {quoted(poles[1])}: use other words, or "
                             "another --clip-model (the embedded ones know few words, see docs/clips.md)")
         if 1 - value < NEARLY_SAME:
-            _warn(f"this CLIP hardly tells {quoted(poles[0])} from {quoted(poles[1])} (cosine {value:.3f})")
-    _tell_repetitions(dipoles)
+            tell(f"this CLIP hardly tells {quoted(poles[0])} from {quoted(poles[1])} (cosine {value:.3f})")
+    _tell_repetitions(dipoles, tell)
     near = [(i, j) for i, j in _parallel(features) if set(dipoles[i]) != set(dipoles[j])]
     if near:
         shown = ", ".join(f"{i} and {j}" for i, j in near[:SHOWN]) + " .." * (len(near) > SHOWN)
-        _warn(f"to this CLIP, {len(near)} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
+        tell(f"to this CLIP, {len(near)} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
               "would push them apart (--check-corpus shows all)")
 
 
-def _tell_repetitions(dipoles):
+def _tell_repetitions(dipoles, tell):
     first, repeated = {}, []
     for k, poles in enumerate(dipoles):
         before = first.setdefault(frozenset(poles), k)
         if before != k:
             repeated.append(f"{k} is {before} {'again' if tuple(dipoles[before]) == tuple(poles) else 'in reverse'}")
     if repeated:
-        _warn(f"dipoles are given twice: {', '.join(repeated[:SHOWN])}" + " .." * (len(repeated) > SHOWN))
+        tell(f"dipoles are given twice: {', '.join(repeated[:SHOWN])}" + " .." * (len(repeated) > SHOWN))
 
 
 def _parallel(features):
@@ -118,7 +120,7 @@ def _from_json(text, file):
         raise UserError(f"{file}: not a corpus ({error})") from None
     if not isinstance(pairs, list):
         raise UserError(f'{file}, line 1: a corpus is a list of pairs, [["pole A", "pole B"], ...]')
-    return [_checked(pair, f"{file}, line {line}") for pair, line in zip(pairs, _element_lines(text))]
+    return [check_dipole(pair, f"{file}, line {line}") for pair, line in zip(pairs, _element_lines(text))]
 
 
 def _element_lines(text):
@@ -138,11 +140,11 @@ def _from_lines(text, file):
     dipoles = []
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
-            dipoles.append(_checked(line.split("\t" if "\t" in line else "|"), f"{file}, line {number}"))
+            dipoles.append(check_dipole(line.split("\t" if "\t" in line else "|"), f"{file}, line {number}"))
     return dipoles
 
 
-def _checked(poles, place):
+def check_dipole(poles, place):
     """A dipole as a pair of stripped sentences. Raises UserError, naming the place, if it is not one."""
     if not isinstance(poles, list) or not all(isinstance(pole, str) for pole in poles) or len(poles) != 2:
         count = len(poles) if isinstance(poles, list) else "no"

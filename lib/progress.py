@@ -10,10 +10,10 @@ import torch
 
 from lib.draws import generator_for
 from lib.pages.progress import Progress, strip_file, write_progress
+from lib.paths.tracing import trace
 from lib.settings import WalkSettings
 from lib.walking.pictures import save_strip
 from lib.walking.synthesis import Synthesiser, default_batch_size
-from lib.walking.traversal import trace
 from models.errors import UserError
 
 CODES, COLUMNS, STEPS = 3, 5, 16

@@ -1,16 +1,21 @@
 """Opening a trained experiment, for every command that walks paths, and for a notebook.
 
-    experiment = open_experiment("experiments/complete/ContraCLIP_..")
-    codes = experiment.space.codes_of(torch.randn(4, experiment.generator.z_dim))
-    directions = experiment.paths(experiment.space.positions(codes), torch.tensor([0, 0, 0, 0]))
-    images = experiment.space.synthesise(experiment.space.shift(codes, 0.5 * directions))
+    experiment = open_experiment("latest")
+    codes = experiment.sample(4, seed=0)
+    pictures = experiment.pictures(experiment.shift(codes, {0: 1.5, 3: -2.0}))
+    said = experiment.say([("a person with glasses.", "a person without glasses.")])
+    pictures = said.pictures(said.shift(codes, {0: said.step(1)}))
 """
 
+import math
 import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import torch
+from PIL import Image
 
 from lib.arguments import Share
 from lib.config import COMPLETE, CORPORA
@@ -21,6 +26,9 @@ from lib.latent_space import jung_radius, latent_space
 from lib.methods import METHODS, find_method
 from lib.methods.direction_files import paths_of, read_directions, space_of
 from lib.methods.published import find_published
+from lib.paths.lines import Lines
+from lib.paths.tracing import follow
+from lib.pixels import to_uint8
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
 from models import directories
 from models.errors import UserError, quoted
@@ -30,6 +38,7 @@ from models.registry import GENERATORS, family_of, is_own_code
 from models.untrusted.tensor_files import load_tensors
 
 LATEST = "latest"
+STEPS = 16  # in which a walk that does not say follows a path
 # The settings that decide the paths' space.
 SPACE = ("gan", "stylegan_space", "stylegan_layer", "truncation", "biggan_target_classes")
 
@@ -39,7 +48,7 @@ class Trained:
     """An experiment's generator (frozen), the space of its paths, the paths with their labels, and its settings.
 
     paths: (positions (B, dim), path indices (B,)) -> unit directions (B, dim). labels: pairs of sentences, where
-    positive shifts lead to the first one, or names. weights: the file of the paths.
+    positive shifts lead to the first one, or names. weights: the file of the paths; None: they have none.
     """
 
     directory: Path
@@ -48,7 +57,55 @@ class Trained:
     paths: Any
     labels: list
     settings: TrainingSettings
-    weights: Path
+    weights: Path | None
+
+    @torch.no_grad()
+    def sample(self, number=1, seed=0):
+        """Random codes (number, ...) of the space, the same for the same seed: those of sample_gan.py --seed."""
+        z = torch.randn(number, self.generator.z_dim, generator=torch.Generator().manual_seed(seed))
+        return self.space.codes_of(z.to(self.space.device))
+
+    def offsets(self, codes, shifts):
+        """How far codes (B, ...) are moved by shifts of some paths at once, {path number: shift}: (B, dim).
+
+        Each path is followed from the codes by itself, and the offsets add, so that their order does not matter.
+        """
+        total = torch.zeros_like(self.space.positions(codes))
+        for k, shift in sorted(shifts.items()):
+            if not 0 <= k < len(self.labels):
+                raise UserError(f"there is no path {k}: the paths are 0 to {len(self.labels) - 1}")
+            steps = max(1, math.ceil(abs(shift) / self.step(STEPS)))
+            total += follow(self.space, self.paths, codes, k, steps, abs(shift) / steps or 1.0).at(shift)
+        return total
+
+    @torch.no_grad()
+    def shift(self, codes, shifts):
+        """Codes (B, ...), each moved by shifts of some paths at once, {path number: shift}."""
+        return self.space.shift(codes, self.offsets(codes, shifts))
+
+    @torch.no_grad()
+    def pictures(self, codes):
+        """Codes (B, ...) -> their images, a list of PIL pictures."""
+        return [Image.fromarray(to_uint8(self.space.synthesise(code))[0]) for code in codes.split(1)]
+
+    def say(self, dipoles, progress=None):
+        """Paths of new pairs of sentences, found from these alone (`lib.methods.own_sentences`), in a space like this
+        one: a `Trained` that has no file.
+
+        Positive shifts lead to a pair's first sentence. What is measured of the generator, once for all sentences, is
+        kept; progress(images, of all) is told how far it is. Raises UserError where the CLIP does not tell the
+        sentences, or is not there.
+        """
+        from lib.methods.own_sentences import OwnSentences
+
+        sentences = OwnSentences(self.generator, self.settings, self.labels)
+        sentences.prepare(progress)
+        found = [sentences.find(*dipole) for dipole in dipoles]
+        paths = Lines(torch.cat([one.start.directions for one in found])).to(self.space.device)
+        length = sum(one.reach for one in found) / len(found)
+        settings = replace(sentences.settings, walk_length=length, jung_radius=sentences.radius)
+        labels = [one.dipole for one in found]
+        return Trained(self.directory, self.generator, sentences.space, paths, labels, settings, weights=None)
 
     @cached_property
     def radius(self):

@@ -14,9 +14,10 @@ import torch
 
 from lib import pools
 from lib.command_line import run
+from lib.paths.tracing import trace
+from lib.pixels import to_uint8
 from lib.trained import open_experiment
-from lib.walking.pictures import save_gif, to_uint8
-from lib.walking.traversal import trace
+from lib.walking.pictures import save_gif
 from models.errors import UserError
 from models.load_generator import generator_name
 

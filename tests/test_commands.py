@@ -21,6 +21,7 @@ import train
 import traverse_latent_space
 from lib.command_line import unglue
 from lib.latent_space import latent_space
+from lib.pixels import to_uint8
 from lib.walking import pictures
 from models.load_generator import load_generator
 
@@ -266,7 +267,7 @@ def test_pool_holds_codes_under_their_hashes_with_their_images(pool_of, tiny_sty
         assert hashlib.sha1(z.numpy().tobytes()).hexdigest() == code.name
         with torch.no_grad():
             expected = tiny_stylegan2.w_plus(tiny_stylegan2.mapping(z), 0.7)
-            image = pictures.to_uint8(tiny_stylegan2(expected))[0]
+            image = to_uint8(tiny_stylegan2(expected))[0]
         torch.testing.assert_close(w_plus, expected)
         torch.testing.assert_close(w, expected[:, 0])
         assert abs(pixels(code / "image_z.jpg") - image).mean() < 3  # JPEG
@@ -336,7 +337,7 @@ def test_walk_writes_the_frames_that_the_generator_gives(experiment, walk, train
                 start, images = styles.codes_of_w_plus(start), styles.synthesise(inputs)
             else:
                 images = generator(inputs)
-            images = pictures.to_uint8(images).reshape(2, 2 * STEPS + 1, 64, 64, 3)
+            images = to_uint8(images).reshape(2, 2 * STEPS + 1, 64, 64, 3)
         assert paths.shape == (2, 2 * STEPS + 1, *start.shape[1:])
         torch.testing.assert_close(paths[:, STEPS], start.expand_as(paths[:, STEPS]))
         moves = paths.diff(dim=1)
@@ -406,7 +407,7 @@ def test_w_space_walks_from_codes_of_inverted_photographs(shape, trained, data, 
         folder = pool / hashlib.sha1(code.numpy().tobytes()).hexdigest()
         assert torch.equal(read_tensors(folder / "latent_code_w+.pt"), code)
         with torch.no_grad():
-            assert abs(pixels(folder / "image_w.jpg") - pictures.to_uint8(tiny_stylegan2(code))[0]).mean() < 3
+            assert abs(pixels(folder / "image_w.jpg") - to_uint8(tiny_stylegan2(code))[0]).mean() < 3
 
     for experiment in ("W", "W+", "S"):
         exp = trained(experiment)

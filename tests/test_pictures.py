@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lib.pixels import to_uint8
 from lib.walking import pictures
 from lib.walking.pictures import (
     film_cell,
@@ -16,7 +17,6 @@ from lib.walking.pictures import (
     save_jpeg,
     save_strip,
     strip_indices,
-    to_uint8,
 )
 from models.errors import UserError
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from lib.files import save_tensors, write_json
 from lib.methods.ranger import Ranger
+from lib.pixels import to_uint8
 from lib.training.checkpoints import fitting, read_checkpoint, restore
-from lib.walking.pictures import to_uint8
 from models.errors import UserError
 
 NAME = "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces"

@@ -13,11 +13,12 @@ from PIL import Image
 from lib.files import save_tensors
 from lib.latent_space import latent_space
 from lib.paths.support_sets import LatentSupportSets
+from lib.paths.tracing import trace
+from lib.pixels import to_uint8
 from lib.settings import WalkSettings
 from lib.walking import pictures, traversal
-from lib.walking.pictures import to_uint8
 from lib.walking.synthesis import Synthesiser
-from lib.walking.traversal import trace, traverse
+from lib.walking.traversal import traverse
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 

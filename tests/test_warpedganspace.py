@@ -17,9 +17,9 @@ from lib.latent_space import Space, latent_space
 from lib.methods.reconstructors import RECONSTRUCTORS, LeNet
 from lib.methods.warpedganspace import WarpedGANSpace, WarpedGANSpaceSettings
 from lib.paths.support_sets import WeightedSupportSets
+from lib.paths.tracing import trace
 from lib.trained import open_experiment
 from lib.training.step import step
-from lib.walking.traversal import trace
 from models.errors import UserError
 from models.truncated_normal import truncated
 from models.untrusted.tensor_files import load_tensors

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lib.paths.tracing import trace
 from lib.pools import read_code
 from lib.settings import WalkSettings, read_object
-from lib.walking.traversal import trace
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 

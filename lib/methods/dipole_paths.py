@@ -163,13 +163,22 @@ class DipolePaths(Method):
 
     def text_start(self, radius):
         """The `TextStart` of the labels."""
-        from lib.methods.text_start import TextStart, measure_response
+        from lib.methods.text_start import TextStart
 
+        return TextStart.fit(self.response(radius), self.text.poles.cpu())
+
+    def response(self, radius, progress=None):
+        """The `Response` of the space's images to moves, as the CLIP sees them."""
+        from lib.methods.text_start import measure_response
+
+        see = lambda codes: self.see(codes, None)
+        return measure_response(self.space, see, radius, self.response_names(), self.settings.seed, progress)
+
+    def response_names(self):
+        """What tells the response from those of other generators, spaces and CLIPs."""
         settings = self.settings
-        names = [settings.gan_sha256, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
-                 settings.synthesis_resolution, self.clip_encoder.fingerprint]  # fmt: skip
-        response = measure_response(self.space, lambda codes: self.see(codes, None), radius, names, settings.seed)
-        return TextStart.fit(response, self.text.poles.cpu())
+        return [settings.gan_sha256, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
+                settings.synthesis_resolution, self.clip_encoder.fingerprint]  # fmt: skip
 
     def initial_paths(self, radius, start):
         """The paths before training: random ones, or where `start` is given those of a `TextStart`."""

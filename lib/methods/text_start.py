@@ -126,6 +126,10 @@ class TextStart:
         beta = max(BETAS, key=lambda beta: cosines[alpha, beta].mean())
         return cls(directions(response, targets, alpha, beta), targets, response, alpha)
 
+    def of_path(self, k):
+        """The start of one path alone."""
+        return replace(self, directions=self.directions[k : k + 1], targets=self.targets[k : k + 1])
+
     def natural_shifts(self):
         """For each path the shift r, in units of the space, between whose ends -r and r the images cross, by the linear
         response, half of what the generator's images show along t_k: of the 5% to 95% range of t_k . u. (K,)"""
@@ -135,24 +139,34 @@ class TextStart:
         return 0.5 * (high - low) / (2 * slopes.clamp_min(LEAST_SLOPE))
 
 
-def measure_response(space, see, radius, name, seed=0):
+def measure_response(space, see, radius, name, seed=0, progress=None):
     """The `Response` of a space's generator, seen by a CLIP; from the cache where it was measured before.
 
     see: codes (B, ...) -> image features (B, E) of any length. radius: the Jung radius of the positions. name: plain
-    values that tell this generator, space and CLIP from all others.
+    values that tell this generator, space and CLIP from all others. progress(images, of all): is told how far it is,
+    instead of a bar on stderr; what it raises ends the measuring, and nothing is kept.
     """
-    constants = FEATURE_CODES, RESPONSE_CODES, STEP, LEAST_SPREAD, MOST_DIRECTIONS, PROJECTIONS, BASIS_CODES
-    key = json.dumps([name, radius, seed, constants])
-    file = CACHE / f"response-{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
+    file = _file(radius, name, seed)
 
     def found():
         response = _read(file)
         if response is None:
-            response = _Measuring(space, see, radius, seed).measure()
+            response = _Measuring(space, see, radius, seed, progress).measure()
             save_tensors({one.name: getattr(response, one.name) for one in fields(response)}, file)
         return response
 
     return distributed.from_first(found)
+
+
+def is_measured(radius, name, seed=0):
+    """Whether the cache has the response that `measure_response` gives."""
+    return _file(radius, name, seed).is_file()
+
+
+def _file(radius, name, seed):
+    constants = FEATURE_CODES, RESPONSE_CODES, STEP, LEAST_SPREAD, MOST_DIRECTIONS, PROJECTIONS, BASIS_CODES
+    key = json.dumps([name, radius, seed, constants])
+    return CACHE / f"response-{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
 
 
 def _read(file):
@@ -166,15 +180,17 @@ def _read(file):
 
 
 class _Measuring:
-    def __init__(self, space, see, radius, seed):
-        self.space, self.see, self.radius, self.seed = space, see, radius, seed
+    def __init__(self, space, see, radius, seed, progress=None):
+        self.space, self.see, self.radius, self.seed, self.progress = space, see, radius, seed, progress
 
     def measure(self):
         codes = self.codes(FEATURE_CODES, stream=10)
         positions = self.space.positions(codes)
         basis = self.basis(positions)
         images = FEATURE_CODES + 2 * RESPONSE_CODES * len(basis)
-        self.bar = tqdm(total=images, desc="text start", unit="image", dynamic_ncols=True)
+        self.bar = tqdm(total=images, desc="text start", unit="image", dynamic_ncols=True,
+                        disable=self.progress is not None)
+        self.seen = 0
         with self.bar:
             features = self.features(codes)
             step = STEP * self.radius
@@ -194,6 +210,9 @@ class _Measuring:
         for part in codes.split(IMAGES_AT_ONCE):
             found.append(F.normalize(self.see(part), dim=1).cpu())
             self.bar.update(len(part))
+            self.seen += len(part)
+            if self.progress:
+                self.progress(self.seen, self.bar.total)
         return torch.cat(found)
 
     def difference(self, code, offsets):

@@ -9,10 +9,10 @@ import torch
 from tqdm import tqdm
 
 from lib import distributed
+from lib.paths.tracing import trace
 from lib.pools import read_code
 from lib.walking.pictures import save_jpeg, save_sheet
 from lib.walking.synthesis import Synthesiser, default_batch_size
-from lib.walking.traversal import trace
 
 STEPS = 16  # in which a path that bends is followed to its shift
 

@@ -1,6 +1,6 @@
 """Frames into pictures: JPEG, films, strips, GIF.
 
-The processes that encode frames import this module: only `to_uint8` may import torch.
+The processes that encode frames import this module: nothing in it may import torch.
 """
 
 import math
@@ -10,28 +10,12 @@ import numpy as np
 from PIL import GifImagePlugin, Image
 
 from lib.files import replacing
-from models.errors import UserError
 
 FILM_PIXELS = 2**23  # of all frames together: a browser holds them in 32 MB
 JPEG_BLOCK = 8       # pixels: what is compressed together
 JPEG_WIDEST = 65500  # pixels: libjpeg's limit (JPEG_MAX_DIMENSION)
 GIF_SHORTEST = 2     # hundredths of a second: browsers show anything shorter for 10
 GIF_TRAILER = b";"
-
-
-def to_uint8(images):
-    """Images (..., 3, H, W), floats in [-1, 1], as pixels (..., H, W, 3) uint8 in a numpy array.
-
-    The rule is fixed, round((x + 1) * 127.5), and independent of an image's own range, so that frames stay comparable.
-    Values beyond [-1, 1] are clamped. Raises UserError if a value is NaN.
-    """
-    import torch
-
-    images = torch.as_tensor(images).detach().float()
-    if images.isnan().any():
-        raise UserError("an image contains NaN: the generator or its latent code is broken, or a path too long")
-    pixels = ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return pixels.movedim(-3, -1).contiguous().cpu().numpy()
 
 
 def _picture(frame, height=None):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.walking.pictures import to_uint8
+from lib.pixels import to_uint8
 from models.errors import UserError
 
 # What fits, for a StyleGAN2 of the published widths: measured at 256 px, and scaled in proportion to the side.

@@ -1,4 +1,4 @@
-"""Walking learned paths: the codes along them, the frames of those codes, and the files of both.
+"""Walking learned paths: the frames of the codes along them, and the files of both.
 
     <exp>/results/<pool>/<2 * shift_steps>_<eps>_<total length>/
         index.html, results.md, results_strips.md
@@ -20,6 +20,7 @@ from itertools import groupby, islice
 import torch
 
 from lib.files import save_tensors, write_json
+from lib.paths.tracing import trace
 from lib.pools import read_code
 from lib.settings import FILM, GIF, PICTURES, SHOWING, STRIP, WalkSettings, read_object
 from lib.walking.encoding import Encoders, PathFiles
@@ -32,31 +33,6 @@ TRACED_CODES, TRACED_BYTES = 64, 2**26
 HEIGHT = 256  # pixels, of strips and animations, but not more than twice that of the images
 MOST_REPEATED = 2**27  # bytes of a code's paths that are saved without repeating a w
 FILES = {GIF: "*.gif", STRIP: "*_strip.jpg"}  # of the pictures that have settings of their own
-
-
-@torch.no_grad()
-def trace(space, paths, codes, shift_steps, eps, leap=1):
-    """Walk every path from every code, `shift_steps` steps of length `eps` in both directions, as one batch.
-
-    codes (B, ...) -> (B, K, frames, ...): the start and every `leap`-th code on either side of it, from the end of
-    negative shifts to that of positive ones. Each step follows the direction at the code where it starts, or
-    that at the path's start (`Paths.from_start`).
-    """
-    num_codes, num_paths, reach = len(codes), paths.num_paths, shift_steps // leap
-    current = codes.repeat_interleave(2 * num_paths, dim=0)
-    indices = torch.arange(num_paths).repeat_interleave(2).repeat(num_codes)
-    steps = eps * torch.tensor([-1.0, 1.0], device=codes.device).repeat(num_codes * num_paths)[:, None]
-    traced = codes.new_empty(num_codes, num_paths, 2 * reach + 1, *codes.shape[1:])
-    traced[:, :, reach] = codes[:, None]
-    first = paths(space.positions(current), indices) if paths.from_start else None
-    for step in range(1, reach * leap + 1):
-        directions = paths(space.positions(current), indices) if first is None else first
-        current = space.shift(current, steps * directions)
-        if step % leap == 0:
-            ends = current.unflatten(0, (num_codes, num_paths, 2))
-            traced[:, :, reach - step // leap] = ends[:, :, 0]
-            traced[:, :, reach + step // leap] = ends[:, :, 1]
-    return traced
 
 
 def kept_and_wanted(made, settings):

@@ -31,15 +31,21 @@ def is_large(x):
 class Prepared:
     """A cache for what is computed from a weight alone; computed again when the weight has changed."""
 
-    weight = state = content = None
+    made = None, None, None  # the weight, its state, the content: replaced as one, since threads share a network
+
+    @property
+    def content(self):
+        return self.made[2]
 
     @torch.no_grad()
     def of(self, weight, make):
         """make(weight), from the cache if possible."""
         state = weight.data_ptr(), weight._version
-        if self.weight is not weight or self.state != state:
-            self.weight, self.state, self.content = weight, state, make(weight)
-        return self.content
+        of_weight, at_state, content = self.made
+        if of_weight is not weight or at_state != state:
+            content = make(weight)
+            self.made = weight, state, content
+        return content
 
 
 class Direct:

@@ -119,6 +119,7 @@ def walk_plainly(space, support_sets, code, k, settings):
 def traverse_plainly(space, support_sets, sources, results, settings):
     import torch
 
+    from lib.pixels import to_uint8
     from lib.pools import read_code
     from lib.walking import pictures
 
@@ -127,7 +128,7 @@ def traverse_plainly(space, support_sets, sources, results, settings):
             code = read_code(source, space)
             for k in range(support_sets.num_paths):
                 path = walk_plainly(space, support_sets, code, k, settings)
-                frames = [pictures.to_uint8(space.synthesise(code))[0] for code in path]
+                frames = [to_uint8(space.synthesise(code))[0] for code in path]
                 images, strips = (results / source.name / name for name in ("paths_images", "paths_strips"))
                 for i, frame in enumerate(frames):
                     pictures.save_jpeg(frame, images / f"path_{k:03d}" / f"{i:06d}.jpg")

@@ -5,9 +5,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from lib import pools
+from lib.paths.tracing import trace
+from lib.pixels import to_uint8
 from lib.trained import open_experiment
-from lib.walking.pictures import to_uint8
-from lib.walking.traversal import trace
 from models.files import replacing
 from scripts.compare.walked import chosen_paths
 

@@ -16,7 +16,7 @@ from lib.evaluation import measures
 from lib.evaluation.reading import Reader
 from lib.latent_space import jung_radius
 from lib.paths.paths import Paths
-from lib.walking.traversal import trace
+from lib.paths.tracing import trace
 
 AIMED = 0.9
 STEPS = 32  # that a Jung radius is walked in

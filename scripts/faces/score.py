@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from lib.command_line import run
-from lib.walking.pictures import to_uint8
+from lib.pixels import to_uint8
 from models.face_networks import ENLARGED, INPUTS, MARGIN, load_network, resizing
 from models.files import replacing
 from models.load_generator import load_generator

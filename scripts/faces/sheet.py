@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib.command_line import run
 from lib.judges import load_judge
+from lib.paths.tracing import trace
+from lib.pixels import to_uint8
 from lib.trained import open_experiment
-from lib.walking.pictures import to_uint8
-from lib.walking.traversal import trace
 from scripts.path_labels import LABEL_WIDTH, two_lines
 
 SIDE, GAP, STEPS, EPS = 64, 8, 2, 1.25  # pixels; steps in either direction, and their length

@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lib.command_line import run
 from lib.judges.portraits import PortraitsJudge
+from lib.paths.tracing import trace
+from lib.pixels import to_uint8
 from lib.trained import open_experiment
-from lib.walking.pictures import to_uint8
-from lib.walking.traversal import trace
 from models.errors import UserError
 from scripts.path_labels import LABEL_WIDTH, two_lines
 

@@ -15,7 +15,7 @@ from PIL import Image
 from lib.command_line import run
 from lib.judges.portrait_factors import FACTORS
 from lib.judges.portraits import load_scorer
-from lib.walking.pictures import to_uint8
+from lib.pixels import to_uint8
 from models.load_generator import load_generator
 from models.registry import CLIP_FILES
 from scripts.portraits import scorer, train_clip, world

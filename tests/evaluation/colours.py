@@ -3,7 +3,7 @@
 import torch
 
 from lib.judges.judge import Identity, Judge
-from lib.walking.traversal import trace
+from lib.paths.tracing import trace
 
 LABELS = [("a <b>red</b> $face", "a grey face"), ("a green face", "a grey face"), "direction 2"]
 

@@ -9,8 +9,8 @@ from lib.evaluation.evaluation import Subject
 from lib.evaluation.walks import Walk, ends_at, find_walk, paths_from
 from lib.files import save_tensors, write_json
 from lib.paths.lines import Lines
+from lib.paths.tracing import trace
 from lib.settings import WalkSettings
-from lib.walking.traversal import trace
 from models.errors import UserError
 
 
