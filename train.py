@@ -16,7 +16,7 @@ from lib import distributed
 from lib.arguments import AUTO, number, plain_name, positive_float, positive_int, positive_int_or_auto, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
-from lib.methods import METHODS, add_arguments, find_method, shifts
+from lib.methods import METHODS, add_arguments, find_method, name_of_run, shifts
 from lib.settings import SHARE, Range
 from lib.status import doing
 from models.errors import UserError
@@ -182,7 +182,7 @@ def main(arguments):
         if distributed.is_first():
             print(table)
         return
-    name = begun.name if begun else experiment_name(settings, len(labels))
+    name = begun.name if begun else name_of_run(settings, len(labels))
     weights = method.weights_file(settings)
     experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))
     if distributed.from_first(lambda: experiment.complete):
@@ -205,19 +205,6 @@ def main(arguments):
     else:
         print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
         sys.exit(stop.exit_code)
-
-
-def experiment_name(settings, num_paths):
-    """The name of a run's directory."""
-    from lib.dipoles import corpus_name
-    from models.class_names import suffix_of
-    from models.load_generator import generator_name
-
-    method = find_method(settings.method)
-    gan = generator_name(settings.gan) + suffix_of(settings.biggan_target_classes)
-    corpus = corpus_name(settings.corpus) if method.reads_corpus else None
-    name = method.experiment_name(settings, gan, corpus, num_paths)
-    return f"{name}-{settings.exp_id}" if settings.exp_id else name
 
 
 def train(experiment, space, labels, device, automatic):

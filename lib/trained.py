@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from lib.arguments import Share
-from lib.config import COMPLETE, CORPORA
+from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP
 from lib.dipoles import load_corpus
 from lib.experiment import labels_file
 from lib.files import check_generator, read_json
@@ -137,10 +137,11 @@ def find_experiment(name):
     return ended[max(ended)]
 
 
-def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
+def open_experiment(directory, gan=None, device="cpu", stylegan_space=None, like=None):
     """Open an experiment of ours or the authors', whether it has ended or not, or what a method's published project
     left: a directory or a file. gan: the generator, if none is named there, or its file, if that has moved, or its
     python:FILE:FUNCTION, which is run only if it is given here. stylegan_space: of a published file that names none.
+    like: a `Trained` whose generator is taken, where it is this one's too, so that it is in memory once.
 
     Raises UserError if it is not an experiment, if it has no trained weights yet, if its generator has changed, or if
     its paths are in another space.
@@ -148,7 +149,7 @@ def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
     directory = find_experiment(directory)
     published = find_published(directory)
     if published:
-        return _open_published(directory, published, gan, device, stylegan_space)
+        return _open_published(directory, published, gan, device, stylegan_space, like)
     settings = read_settings(directory)
     if stylegan_space not in (None, settings.stylegan_space):
         raise UserError(f"the paths of {directory} are in {settings.stylegan_space}: leave out --stylegan-space")
@@ -157,7 +158,7 @@ def open_experiment(directory, gan=None, device="cpu", stylegan_space=None):
     labels, weights = read_labels(directory, settings), find_weights(directory, method.weights_file(settings))
     gan, gan_sha256 = _generator_of(directory, settings, gan)
     settings = replace(settings, gan=gan, gan_sha256=gan_sha256)
-    generator = load_generator(gan, device)
+    generator = _loaded(gan, gan_sha256, device, like)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation,
                          settings.biggan_target_classes)
     space = method.space_of(settings, space)
@@ -199,12 +200,13 @@ def open_directions(file, gan=None, device="cpu", stylegan_space=None, truncatio
     return Trained(directory, generator, space, paths, found.labels, settings, file)
 
 
-def _open_published(path, published, gan, device, stylegan_space):
+def _open_published(path, published, gan, device, stylegan_space, like=None):
     """Open a `lib.methods.published.Published` run at `path`. What is made of a file's paths lies in a directory of the
     file's name, without its suffix; where the user names another space than the default one, that follows."""
     if gan is None:
         raise UserError(f"{path} does not name a file of its generator: say where it is with --gan")
-    generator = load_generator(gan, device)
+    gan_sha256 = sha256(generator_file(gan))
+    generator = _loaded(gan, gan_sha256, device, like)
     family, resolution = generator.family.name, generator.resolution
     if published.family not in (None, family) or published.resolution not in (None, resolution):
         stated = " of ".join(f"{one}" for one in (published.family, published.resolution) if one is not None)
@@ -216,7 +218,7 @@ def _open_published(path, published, gan, device, stylegan_space):
     name = next((name for name in possible if name in generator.family.spaces), None)
     if name is None:
         raise UserError(f"{path} has paths in {possible[0]}, which a {family} lacks: give its own with --gan")
-    method, generator_is = find_method(published.method), {"gan": str(gan), "gan_sha256": sha256(generator_file(gan))}
+    method, generator_is = find_method(published.method), {"gan": str(gan), "gan_sha256": gan_sha256}
     values = published.values | {"method": published.method, "stylegan_space": name} | generator_is
     settings = method.Settings.read(values, published.source, needed=SPACE)
     space = latent_space(generator, name, None, settings.truncation, settings.biggan_target_classes)
@@ -227,6 +229,32 @@ def _open_published(path, published, gan, device, stylegan_space):
         directory = directory / name if path.is_dir() else path.with_name(f"{path.stem}-{name}")
     _hold(directory)
     return Trained(directory, generator, space, paths, published.labels, settings, published.source)
+
+
+def _loaded(gan, gan_sha256, device, like):
+    """The generator of `like`, a `Trained` or None, where it is the same one; else it is loaded."""
+    return like.generator if like and like.settings.gan_sha256 == gan_sha256 else load_generator(gan, device)
+
+
+def open_text(gan, corpus, device="cpu", progress=None):
+    """The paths that a corpus' sentences alone give in closed form, as train.py --method=text finds them: a `Trained`
+    that has no file. progress(images, of all) is told how far the measuring for it is, if it was not done before.
+
+    Raises UserError where the generator, the corpus or its CLIP cannot be opened, or the CLIP does not tell sentences.
+    """
+    method, labels = find_method("text"), load_corpus(corpus)
+    generator = load_generator(gan, device)
+    values = method.defaults({}, generator.family) | {
+        "method": "text", "gan": str(gan), "gan_sha256": sha256(generator_file(gan)), "corpus": str(corpus),
+        "clip_model": CLIP_OF.get(gan, DEFAULT_CLIP),
+    }  # fmt: skip
+    settings = method.Settings.of(values)
+    space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
+    made = method.build(settings, space, labels, device)
+    made.response(jung_radius(space, settings.seed), progress)
+    settings = replace(settings, stylegan_layer=space.layer, **made.begin(), **made.facts())
+    paths = method.load_paths(made.result(), space, corpus)
+    return Trained(Path("."), generator, space, paths, labels, settings, weights=None)
 
 
 def _hold(directory):

@@ -160,11 +160,20 @@ def _load_open_clip(name):
     return CLIPEncoder(*load_open_clip(name))
 
 
+def would_be_downloaded(name_or_file):
+    """Whether `load_clip` would first download these weights, as far as that can be told."""
+    return str(name_or_file) in clip.available_models() and not _cached(str(name_or_file)).is_file()
+
+
+def _cached(name):
+    """Where the weights of a known model are kept."""
+    return CACHE.expanduser() / os.path.basename(urllib.parse.urlparse(clip.clip._MODELS[name]).path)
+
+
 def _fetch(name):
     """The file with the weights of a known model, downloaded unless it is in the cache and intact."""
-    url = clip.clip._MODELS[name]
-    folder = CACHE.expanduser()
-    file = folder / os.path.basename(urllib.parse.urlparse(url).path)
+    url, file = clip.clip._MODELS[name], _cached(name)
+    folder = file.parent
     if file.is_file() and sha256(file) == url.split("/")[-2]:  # the address carries the hash of the file
         return file
     try:

@@ -14,6 +14,7 @@ import train
 import traverse_latent_space
 from lib.config import CORPORA
 from lib.dipoles import load_corpus
+from lib.methods import name_of_run
 from models.registry import GENERATORS, family_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -56,5 +57,5 @@ def test_script_runs_the_experiment_that_it_is_named_after(name):
     assert (sampling.gan, sampling.truncation) == (args.gan, args.truncation)
     assert walking.pool == f"{args.gan}-{sampling.num_samples or sample_gan.NUM_SAMPLES}" and walking.img_size == 128
     assert (walking.eps, walking.shift_steps, walking.shift_leap) == (0.15, 100 if stylegan else 60, 4)
-    trained = train.experiment_name(replace(args, stylegan_layer=space[1]), args.batch_size)
+    trained = name_of_run(replace(args, stylegan_layer=space[1]), args.batch_size)
     assert fnmatch.fnmatchcase(f"experiments/complete/{trained}", walking.exp)

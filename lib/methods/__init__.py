@@ -26,6 +26,19 @@ def find_method(name):
     return getattr(import_module(module), attribute)
 
 
+def name_of_run(settings, num_paths):
+    """The name of a run's directory."""
+    from lib.dipoles import corpus_name
+    from models.class_names import suffix_of
+    from models.load_generator import generator_name
+
+    method = find_method(settings.method)
+    gan = generator_name(settings.gan) + suffix_of(settings.biggan_target_classes)
+    corpus = corpus_name(settings.corpus) if method.reads_corpus else None
+    name = method.experiment_name(settings, gan, corpus, num_paths)
+    return f"{name}-{settings.exp_id}" if settings.exp_id else name
+
+
 def add_arguments(parser):
     """Add all methods' flags to an `argparse.ArgumentParser`: those that several have, then a group or more of each."""
     from lib.arguments import number, positive_float

@@ -35,7 +35,11 @@ class Found:
 
 
 class OwnSentences:
-    """Finds paths of new dipoles in the space of an experiment."""
+    """Finds paths of new dipoles in the space of an experiment.
+
+    settings: `ContraCLIPSettings` of the method text. space: where the paths run; seen: the same, with the images that
+    CLIP is shown, smaller where the experiment was trained on smaller ones.
+    """
 
     def __init__(self, generator, settings, labels=(), clip_encoder=None):
         """settings: an experiment's, of any method: where its paths run, and the CLIP where it has one. labels: its
@@ -50,9 +54,9 @@ class OwnSentences:
         })  # fmt: skip
         self.among = [tuple(label) for label in labels if not isinstance(label, str)]
         where = settings.stylegan_space, settings.stylegan_layer, settings.truncation, settings.biggan_target_classes
-        self.space, self._seen = latent_space(generator, *where), latent_space(generator, *where)
+        self.space, self.seen = latent_space(generator, *where), latent_space(generator, *where)
         if settings.synthesis_resolution is not None:
-            limit_resolution(self._seen, settings.synthesis_resolution)
+            limit_resolution(self.seen, settings.synthesis_resolution)
         self._known = getattr(settings, "jung_radius", None), getattr(settings, "walk_length", None)
         self._encoder, self._radius, self._response, self._features = clip_encoder, None, None, None
 
@@ -97,7 +101,7 @@ class OwnSentences:
         return Found(dipole, start.of_path(-1), reach, tuple(remarks))
 
     def _method(self):
-        method = Text(self.settings, self._seen, [])
+        method = Text(self.settings, self.seen, [])
         method.clip_encoder = self.encoder
         return method
 

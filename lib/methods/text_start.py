@@ -128,7 +128,7 @@ class TextStart:
 
     def of_path(self, k):
         """The start of one path alone."""
-        return replace(self, directions=self.directions[k : k + 1], targets=self.targets[k : k + 1])
+        return replace(self, directions=self.directions[[k]], targets=self.targets[[k]])
 
     def natural_shifts(self):
         """For each path the shift r, in units of the space, between whose ends -r and r the images cross, by the linear

@@ -56,13 +56,13 @@ class Run:
         self.iteration, self.stats, self.losses = state["iteration"], state["stats"], state["losses"]
 
 
-def train(experiment, method, stop, watchers=()):
+def train(experiment, method, stop, watchers=(), quiet=False):
     """Train a method until `max_iter` or until `stop` is requested, from the experiment's checkpoint if there is one.
 
     experiment: claimed, with the settings of the run. method: a `lib.methods.method.Method` whose `trained` is made.
     stop: a `StopRequest`, checked between two iterations. watchers: `Watcher`s that are told, in the first process, how
-    it goes. Returns whether the end was reached. Raises UserError if the loss, a gradient or a weight is not finite,
-    and if the GPU's memory is too small.
+    it goes. quiet: without a bar on stderr. Returns whether the end was reached. Raises UserError if the loss, a gradient
+    or a weight is not finite, and if the GPU's memory is too small.
     """
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
@@ -71,7 +71,7 @@ def train(experiment, method, stop, watchers=()):
     for watcher in watchers:
         watcher.begun(run.iteration, run.stats)
     frozen, first = FrozenHalf(method.see, settings.precision, settings.compile), run.iteration
-    with _bar(run, settings) as bar:
+    with _bar(run, settings, quiet) as bar:
         while run.iteration < settings.max_iter and not stop.requested():
             if not _has_memory_for(lambda: iterate(run, method, frozen, experiment)):
                 raise UserError(out_of_memory(method, settings))
@@ -117,10 +117,10 @@ def _has_memory_for(iteration):
     return True
 
 
-def _bar(run, settings):
+def _bar(run, settings, quiet):
     what = "training" if not settings.compile else "compiling, then training"
     return tqdm(initial=run.iteration, total=settings.max_iter, desc=what, unit="it", dynamic_ncols=True,
-                disable=not distributed.is_first())
+                disable=quiet or not distributed.is_first())
 
 
 def _begin_to_count(bar):

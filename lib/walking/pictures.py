@@ -156,16 +156,22 @@ def _gif_header(width, height):
 
 
 def join_gif(images, path):
-    """Write GIFs of `gif_image`, from any iterable of bytes, as one animation.
+    """Write GIFs of `gif_image`, from any iterable of bytes, as one animation."""
+    with replacing(path, durable=False) as file:
+        for part in gif_parts(images):
+            file.write(part)
+
+
+def gif_parts(images):
+    """The bytes of one animation, part by part, of GIFs of `gif_image`, from any iterable of bytes.
 
     Their image data are concatenated unchanged: no frame is compressed twice, and only one is in memory at a time.
     (Storing only the differences between frames saves nothing, as each is dithered separately: measured.)
     """
     start = len(_gif_header(0, 0))
-    with replacing(path, durable=False) as file:
-        for i, image in enumerate(images):
-            file.write(image[start if i else 0 : -len(GIF_TRAILER)])
-        file.write(GIF_TRAILER)
+    for i, image in enumerate(images):
+        yield image[start if i else 0 : -len(GIF_TRAILER)]
+    yield GIF_TRAILER
 
 
 def _with_palette(picture):

@@ -1,0 +1,127 @@
+"""What takes longer than a picture, such as measuring, refining and inverting: one at a time, in a thread of its own,
+which leaves the processor to the thread that makes pictures."""
+
+import os
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+
+from models.errors import UserError
+
+NICE = 10
+
+
+class Stopped(Exception):
+    """The visitor has stopped it."""
+
+
+class Work:
+    """One thing that is being done for a visitor.
+
+    share: how much of it is done, in [0, 1], or None while that is not known; doing: what, in words; remarks: lines for
+    the visitor.
+    """
+
+    def __init__(self, visitor, what, job):
+        self.visitor, self.what, self._job = visitor, what, job
+        self.share, self.doing, self.remarks = None, "waiting for others", []
+        self._stop, self._ended = threading.Event(), threading.Event()
+        self._answer = self._error = None
+
+    @property
+    def done(self):
+        return self._ended.is_set()
+
+    def wait(self, seconds=None):
+        """Whether it has ended, after at most so many seconds."""
+        return self._ended.wait(seconds)
+
+    def result(self):
+        """What it came to. Blocks. Raises `Stopped`, and the UserError that ended it."""
+        self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+    def stop(self):
+        """Ask it to end early."""
+        self._stop.set()
+
+    def requested(self):
+        """Whether it is to end early; as `lib.command_line.StopRequest`."""
+        return self._stop.is_set()
+
+    def tell(self, share, doing=None):
+        """Called by the job: how far it is. Raises `Stopped` where it is to end."""
+        self.share = share
+        self.doing = doing or self.doing
+        if self._stop.is_set():
+            raise Stopped
+
+    def images(self, done, total):
+        """Called by the job: as `tell`, of images."""
+        self.tell(done / total)
+
+    def run(self):
+        self.doing = self.what
+        try:
+            self.tell(None)
+            self._answer = self._job(self)
+        except BaseException as error:  # it belongs to whoever asks for the result
+            self._error = error
+        self._ended.set()
+
+
+class Workshop:
+    """Does `Work` in the order in which it was asked for. A visitor has one at most, so that nobody fills the queue."""
+
+    def __init__(self):
+        self._queue, self._open = deque(), True
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._serve, name="workshop", daemon=True)
+        self._thread.start()
+
+    def begin(self, visitor, what, job):
+        """A new `Work` of job(work). what: what it does, in words, such as "refining".
+
+        Raises UserError where another one of the visitor waits or runs.
+        """
+        work = Work(visitor, what, job)
+        with self._changed:
+            other = next((one for one in self._queue if one.visitor == visitor), None)
+            if other:
+                raise UserError(f"still {other.what}: wait for it, or stop it")
+            self._queue.append(work)
+            self._changed.notify()
+        return work
+
+    def stop(self, visitor):
+        """Stop what is done for a visitor."""
+        with self._changed:
+            for work in self._queue:
+                if work.visitor == visitor:
+                    work.stop()
+
+    def close(self):
+        with self._changed:
+            self._open = False
+            for work in self._queue:
+                work.stop()
+            self._changed.notify()
+        self._thread.join()
+
+    def _serve(self):
+        if sys.platform == "linux":  # where it is of this thread, and of those that it starts
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while True:
+            with self._changed:
+                while self._open and not self._queue:
+                    self._changed.wait()
+                if not self._queue:
+                    return
+                work = self._queue[0]
+            work.run()
+            with self._changed:
+                self._queue.remove(work)
