@@ -61,8 +61,8 @@ def train(experiment, method, stop, watchers=(), quiet=False):
 
     experiment: claimed, with the settings of the run. method: a `lib.methods.method.Method` whose `trained` is made.
     stop: a `StopRequest`, checked between two iterations. watchers: `Watcher`s that are told, in the first process, how
-    it goes. quiet: without a bar on stderr. Returns whether the end was reached. Raises UserError if the loss, a gradient
-    or a weight is not finite, and if the GPU's memory is too small.
+    it goes. quiet: no bar on stderr. Returns whether the end was reached. Raises UserError if the loss, a gradient or a
+    weight is not finite, and if the GPU's memory is too small.
     """
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
