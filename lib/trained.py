@@ -251,7 +251,7 @@ def open_text(gan, corpus, device="cpu", progress=None):
     settings = method.Settings.of(values)
     space = latent_space(generator, settings.stylegan_space, settings.stylegan_layer, settings.truncation)
     made = method.build(settings, space, labels, device)
-    made.response(jung_radius(space, settings.seed), progress)
+    made.response(made.radius, progress)
     settings = replace(settings, stylegan_layer=space.layer, **made.begin(), **made.facts())
     paths = method.load_paths(made.result(), space, corpus)
     return Trained(Path("."), generator, space, paths, labels, settings, weights=None)

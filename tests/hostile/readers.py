@@ -245,6 +245,28 @@ class Graphs(Reader):
         read_graph(file.read_bytes(), file)
 
 
+class Looks(Reader):
+    """The explorer's, as JSON and as links."""
+
+    def seeds(self):
+        from lib.exploring.looks import Look, Sentences, Start
+
+        drawn = Look("5" * 64, Start.of_seed(3, 0.7)).moved({"0123456789ab-0": 1.5, "own-0123456789ab": -0.25})
+        drawn = drawn.saying([Sentences("a happy face", "a sad face")])
+        given = drawn.at(Start.of_code(torch.randn(1, 10, 32)))
+        return {"json": {"look.json": drawn.to_json().encode()}, "code": {"look.json": given.to_json().encode()},
+                "link": {"look.txt": drawn.to_link().encode()}, "long link": {"look.txt": given.to_link().encode()}}
+
+    def read(self, directory, file):
+        from lib.exploring.looks import Look
+
+        content = file.read_bytes()
+        look = Look.from_json(content) if file.suffix == ".json" else Look.from_link(content.decode("latin-1"))
+        if look.start.seed is None:
+            look.start.code().sum()
+        assert Look.from_link(look.to_link()) == look
+
+
 class Archives(Reader):
     def seeds(self):
         from tar_archives import tar
@@ -268,5 +290,5 @@ class Archives(Reader):
 READERS = {
     "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
     "experiments": Experiments, "checkpoints": Checkpoints, "directions": Directions, "graphs": Graphs,
-    "archives": Archives,
+    "archives": Archives, "looks": Looks,
 }  # fmt: skip
