@@ -218,6 +218,32 @@ class PoolSettings(GeneratorSettings):
     ops: str = setting("auto", use=FREE)
 
 
+@dataclass(frozen=True, kw_only=True)
+class InversionSettings(Settings):
+    """How pictures are inverted: what `lib.inversion.invert` takes."""
+
+    # Where codes are sought; None: in the given space, or in W+ where that is S.
+    stylegan_space: str | None = setting(None, ("Z", "W", "W+"))
+    compare: str = setting("pixels")  # pixels, lpips, or clip:NAME: what a picture and its inversion are compared by
+    start: str = setting("samples", ("samples", "mean"))
+    samples: int = setting(512, Range(low=2, high=10**5))  # that the start is found among
+    steps: int = setting(300, STEPS)
+    seconds: float | None = setting(None, POSITIVE)  # instead of the steps, for all pictures that are inverted together
+    noise: bool = setting(True)  # let the noise of a StyleGAN2 take its part of the picture while a code is sought
+    seed: int = setting(0, SEED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InvertedPoolSettings(InversionSettings, GeneratorSettings):
+    """`args.json` of a pool of inverted pictures."""
+
+    align: str = setting("auto", ("auto", "face", "square"))
+    batch_size: int | None = setting(None, COUNT, FREE)
+    cuda: bool = setting(True, use=FREE)
+    device: str | None = setting(None, use=FREE)
+    ops: str = setting("auto", use=FREE)
+
+
 def suffix_of(paths):
     """What follows the name of a folder of results. paths: the numbers of those that were walked; None: all."""
     return "" if paths is None else "-paths" + "+".join(map(str, paths))

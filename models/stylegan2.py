@@ -119,7 +119,7 @@ class StyledLayer(ModulatedConv):
         self._prepared = frozen_layers.Prepared()
 
     def forward(self, x, style):
-        if frozen_layers.are_fixed((self.weight, self.bias, self.noise_strength), x):
+        if frozen_layers.are_fixed((self.weight, self.bias, self.noise_strength, self.noise), x):
             return self.forward_frozen(x, style)
         x, noise = super().forward(x, style), self.noise * self.noise_strength
         return ops.bias_act(x, self.bias, noise, LEAKY_SLOPE, ACTIVATION_GAIN, self.conv_clamp)

@@ -287,8 +287,38 @@ class Archives(Reader):
             unpack(files, directory / "unpacked")
 
 
+class Pictures(Reader):
+    """Photographs that are to be inverted, with metadata."""
+
+    def seeds(self):
+        from PIL import Image
+
+        exif = Image.Exif()
+        exif[0x0112] = 6  # lies on its side
+        noise = torch.randint(256, (48, 40, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+        opaque, clear, made = Image.fromarray(noise[..., :3]), Image.fromarray(noise), {}
+        for name, picture, kind, options in (
+            ("jpeg", opaque, "JPEG", {}),
+            ("progressive", opaque, "JPEG", {"progressive": True}),
+            ("cmyk", opaque.convert("CMYK"), "JPEG", {}),
+            ("png", clear, "PNG", {}),
+            ("palette", opaque.quantize(16), "PNG", {"transparency": 3}),
+            ("webp", clear, "WEBP", {}),
+            ("animation", opaque, "WEBP", {"save_all": True, "append_images": [opaque.rotate(90)]}),
+        ):
+            file = io.BytesIO()
+            picture.save(file, kind, exif=exif, **options)
+            made[name] = {f"{name}.{kind.lower()}": file.getvalue()}
+        return made
+
+    def read(self, directory, file):
+        from models.untrusted.pictures import load_picture
+
+        load_picture(file, enough=16)
+
+
 READERS = {
     "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
     "experiments": Experiments, "checkpoints": Checkpoints, "directions": Directions, "graphs": Graphs,
-    "archives": Archives, "looks": Looks,
+    "archives": Archives, "looks": Looks, "pictures": Pictures,
 }  # fmt: skip

@@ -1,0 +1,69 @@
+"""Where the search for a code begins: at the mean, or at what many samples of the generator say of the picture.
+
+A linear regression from what the samples show, small, to their codes is the better start by far than the one sample
+that is most like the picture (docs/inverting.md); the better of the two is taken, picture by picture.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from lib.draws import generator_for
+from lib.inversion.comparing import pixels
+from models.errors import UserError
+
+STREAM = 21  # of `generator_for`
+SIDE = 16  # pixels of what the regression sees
+SHOWN = 64  # pixels at which samples are made, where a generator can stop there
+RIDGE = 0.3  # of the mean square of a sample; 0.1 to 1 do as well
+AT_ONCE = 32
+
+
+@torch.no_grad()
+def start(coordinates, targets, settings):
+    """Common offsets (B, M, d) to begin at, for targets (B, 3, R, R). settings: `InversionSettings`.
+
+    Raises UserError where the mean of Z is asked for.
+    """
+    space = coordinates.space
+    if settings.start == "mean":
+        if space.name == "Z":
+            raise UserError("the mean of Z is no place to start from, as codes of Z are far from it: use "
+                            "--start=samples")
+        return torch.zeros(len(targets), *coordinates.mean.shape, device=space.device)
+    z = torch.randn(settings.samples, space.generator.z_dim, generator=generator_for(settings.seed, STREAM, 0))
+    codes = [space.codes_of(part.to(space.device)) for part in z.split(AT_ONCE)]
+    seen = torch.cat([small(_shown(space, part)) for part in codes])
+    offsets = coordinates.of(torch.cat(codes))
+    nearest = offsets[torch.cdist(small(targets), seen, p=1).argmin(dim=1)]
+    candidates = nearest, regressed(small(targets), seen, offsets)
+    images = [torch.cat([space.synthesise(coordinates.codes(one)) for one in part.split(1)]) for part in candidates]
+    is_better = pixels(images[1], targets) < pixels(images[0], targets)
+    return torch.where(is_better[:, None, None], candidates[1], candidates[0])
+
+
+def small(images):
+    """Images (B, 3, R, R) -> what is compared of them, (B, 3 * 16 * 16)."""
+    return F.adaptive_avg_pool2d(images, SIDE).flatten(1)
+
+
+def _shown(space, codes):
+    """Images of codes, at a resolution that suffices."""
+    sizes = [size for size in space.generator.image_sizes if size >= SHOWN]
+    if space.resolution is not None or len(sizes) < 2:
+        return space.synthesise(codes)
+    space.resolution = sizes[0]
+    try:
+        return space.synthesise(codes)
+    finally:
+        space.resolution = None
+
+
+def regressed(targets, seen, offsets):
+    """Ridge regression in its dual form: targets (B, F), what samples show (N, F), their offsets (N, M, d) ->
+    (B, M, d)."""
+    centre, mean = seen.mean(dim=0), offsets.mean(dim=0)
+    seen, targets = (seen - centre).double(), (targets - centre).double()
+    products = seen @ seen.T
+    products += RIDGE * products.diagonal().mean() * torch.eye(len(seen), dtype=seen.dtype, device=seen.device)
+    weights = torch.linalg.solve(products, (offsets - mean).flatten(1).double())
+    return (targets @ seen.T @ weights).to(offsets.dtype).unflatten(1, mean.shape) + mean
