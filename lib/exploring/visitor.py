@@ -19,6 +19,7 @@ from lib.exploring import refining
 from lib.exploring.looks import MOST_SENTENCES, Sentences
 from lib.exploring.rendering import Route
 from lib.exploring.sliders import Slider
+from lib.exploring.turns import Stale
 from lib.paths.lines import Lines
 from lib.pools import code_hash
 from lib.settings import PoolSettings
@@ -99,7 +100,7 @@ class _Own:
 class Visitor:
     def __init__(self, world, key):
         self.world, self.key, self.history = world, key, History()
-        self._own, self._before = {}, (None, None)
+        self._own, self._before, self._asked = {}, (None, None), None
 
     @property
     def sliders(self):
@@ -157,18 +158,23 @@ class Visitor:
 
     def numbers(self, look):
         """[`Number`, ...] of the judge, at the look's start and now; [] without a judge, or while the ranges of its
-        numbers are not known (`prepare_judge`)."""
+        numbers are not known (`prepare_judge`).
+
+        The judge reads in the caller's thread: some take longer than pictures, for which others wait.
+        """
         judging, renderer, routes = self.world.judging, self.world.renderer, self._routes(look)
         if judging is None or not judging.is_ready:
             return []
-
-        def read():
-            if self._before[0] != look.start:
-                self._before = look.start, judging.read(renderer.image(look.reset(), {}))
-                yield
-            return judging.compared(self._before[1], judging.read(renderer.image(look, routes)))
-
-        return self._ask("numbers", read)
+        self._asked = asked = object()
+        image = self._ask("numbers", lambda: renderer.image(look, routes))
+        known, before = self._before
+        start = None if known == look.start else self._ask("numbers", lambda: renderer.image(look.reset(), {}))
+        with judging.reading:
+            if asked is not self._asked:
+                raise Stale
+            before = before if start is None else judging.read(start)
+            self._before = look.start, before
+            return judging.compared(before, judging.read(image))
 
     def strip(self, look, name, count=COLUMNS, full=False):
         """[`Picture`, ...] along a slider, from its low end to its high one, with the others as they are."""
@@ -216,7 +222,7 @@ class Visitor:
             raise UserError(f"{quoted(name)} is not a name for a directory: use letters, digits, and . _ + - only")
         world, code = self.world, self._code(look)
         gan, classes, has_w = world.settings.gan, world.settings.biggan_target_classes, world.renderer.has_w
-        space = sampling.space_of_pool(world.generator, "Z", look.start.truncation, classes)
+        space = world.space(look.start.truncation)
         directory = sampling.pool_directory(gan, classes, name)
         settings = PoolSettings(gan=gan, stylegan_space="W" if has_w else "Z", biggan_target_classes=classes,
                                 truncation=1.0 if has_w else look.start.truncation, num_samples=1,
@@ -254,10 +260,8 @@ class Visitor:
         judging = self.world.judging
         if judging is None or judging.is_ready:
             return None
-        given = self.world.settings
-        space = sampling.space_of_pool(self.world.generator, "Z", given.truncation, given.biggan_target_classes)
         return self.world.workshop.begin(self.key, "learning what the judge's numbers can be", lambda work: (
-            judging.prepare(space, work.images)))
+            judging.prepare(self.world.space(), work.images)))
 
     def refine(self, name):
         """The `Work` of training the path of an own slider further: its result is another `Slider`, or None where it

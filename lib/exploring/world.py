@@ -15,6 +15,7 @@ from lib.methods.dipole_paths import usual_codes
 from lib.methods.own_sentences import OwnSentences
 from lib.settings import TrainingSettings
 from lib.trained import open_experiment, open_text
+from lib.walking.sampling import space_of_pool
 from models.clip_encoder import would_be_downloaded
 from models.errors import UserError
 from models.files import sha256
@@ -40,10 +41,17 @@ class World:
         self.renderer = Renderer(generator, settings.biggan_target_classes)
         asked = next((one for one in experiments if getattr(one.settings, "clip_model", None)), None)
         self.sentences = OwnSentences(generator, *((asked.settings, asked.labels) if asked else (settings, ())))
+        if judging:
+            judging.recall(self.space())
         self.turns, self.saying, self.workshop = Turns(), Workshop(), Workshop()
         self._visitors, self._lock = OrderedDict(), threading.Lock()
         if not self.sentences_missing:
             self.saying.begin("", "loading the CLIP", lambda work: _warmed(self.sentences))
+
+    def space(self, truncation=None):
+        """The space of the codes that pools store: W or W+, or Z. truncation: None: the usual one."""
+        truncation = self.truncation if truncation is None else truncation
+        return space_of_pool(self.generator, "Z", truncation, self.settings.biggan_target_classes)
 
     @property
     def preview(self):

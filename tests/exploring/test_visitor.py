@@ -87,7 +87,7 @@ def test_without_a_judge_there_are_no_numbers(world, visitor):
 
 
 def test_judge_without_a_scale_learns_it_from_samples_once(world, judged, monkeypatch):
-    monkeypatch.setattr("lib.exploring.judging.COUNT", 40)
+    monkeypatch.setattr("lib.exploring.judging.FEWER", 40)
     monkeypatch.setattr("lib.evaluation.samples.CACHE", Path("cache"))
     judge = Colours()
     judge.scaled = False
@@ -98,6 +98,9 @@ def test_judge_without_a_scale_learns_it_from_samples_once(world, judged, monkey
     assert work.share == 1 and judged.prepare_judge() is None
     samples = [judged.numbers(world.look(seed))[0].now for seed in range(6)]
     assert len(set(samples)) == 6 and -2 < min(samples) < max(samples) < 3
+    again = Judging("colours", judge, world.gan_sha256)
+    again.recall(world.space())
+    assert again.is_ready
 
 
 def test_strip_grid_and_animation_show_the_sliders_moved(world, visitor, slider_in):
