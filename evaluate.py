@@ -17,6 +17,7 @@ from lib.command_line import (
     run,
 )
 from lib.settings import Range
+from lib.status import doing
 from models.errors import UserError
 
 EXAMPLE = """
@@ -86,11 +87,12 @@ def main(arguments):
     args = parser().parse_args(arguments)
     check(args)
 
-    from pathlib import Path
+    with doing("loading PyTorch"):
+        from pathlib import Path
 
-    from lib.config import EXPERIMENTS
-    from lib.evaluation import tables
-    from lib.evaluation.experiments import Options, compare, evaluate, find_summary
+        from lib.config import EXPERIMENTS
+        from lib.evaluation import tables
+        from lib.evaluation.experiments import Options, compare, evaluate, find_summary
 
     found = []
     if args.pool:

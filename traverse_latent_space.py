@@ -20,6 +20,7 @@ from lib.command_line import (
     run,
 )
 from lib.settings import Range, WalkSettings
+from lib.status import doing
 from models.errors import UserError
 
 NEW_POOL = 8  # codes that are walked from if no pool is named
@@ -108,19 +109,21 @@ def main(arguments):
     args = parse(arguments)
     check(args)
 
-    from tqdm import tqdm
+    with doing("loading PyTorch"):
+        from tqdm import tqdm
 
-    from lib import pools
-    from lib.methods.direction_files import write_directions
-    from lib.pages.folder import write_pages
-    from lib.paths.choice import ChosenPaths, chosen_paths
-    from lib.trained import open_paths
-    from lib.walking import traversal
-    from lib.walking.encoding import default_workers
-    from models.files import sha256
+        from lib import pools
+        from lib.methods.direction_files import write_directions
+        from lib.pages.folder import write_pages
+        from lib.paths.choice import ChosenPaths, chosen_paths
+        from lib.trained import open_paths
+        from lib.walking import traversal
+        from lib.walking.encoding import default_workers
+        from models.files import sha256
 
-    device = distributed.join(choose_device(args))
-    experiment = open_paths(args.exp, args, device)
+        device = distributed.join(choose_device(args))
+    with doing("loading the generator and the paths"):
+        experiment = open_paths(args.exp, args, device)
     if args.export_directions is not None and distributed.is_first():
         write_directions(args.export_directions, experiment)
         print(f"directions: {args.export_directions}")
@@ -148,7 +151,7 @@ def main(arguments):
         for remark in remarks(experiment, pool, args.w_space, furthest):
             print(remark, file=sys.stderr)
     if args.shift is not None:
-        edit(args, space, paths, sources, experiment.directory / "results" / pool.name)
+        edit(args, experiment, paths, sources, experiment.directory / "results" / pool.name)
         return
     results = experiment.directory / "results" / pool.name / settings.name
     own, silent = distributed.share(sources), not distributed.is_first()
@@ -180,14 +183,17 @@ def tell_shares(args, experiment):
                   f"{experiment.radius:.4g}")
 
 
-def edit(args, space, paths, sources, results):
+def edit(args, experiment, paths, sources, results):
     """Write single edits below `results`."""
+    from lib.pages.gallery import shown_path
     from lib.settings import suffix_of
     from lib.walking.edits import write_edits
 
     numbers = range(paths.num_paths) if args.paths is None else args.paths
+    shown = {number: shown_path(number, experiment.labels[number]) for number in numbers}
+    titles = {number: path.name or path.link[args.shift > 0] for number, path in shown.items()}
     directory = results / f"shift_{args.shift:g}{suffix_of(args.paths)}"
-    sheet = write_edits(space, paths, numbers, sources, directory, args.shift, args.w_space, args.batch_size)
+    sheet = write_edits(experiment.space, paths, titles, sources, directory, args.shift, args.w_space, args.batch_size)
     distributed.leave()
     if distributed.is_first():
         print(f"edits: {sheet}")

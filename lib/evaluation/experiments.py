@@ -18,10 +18,14 @@ from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.pages.folder import refresh_pages
 from lib.pages.measured import read_summary
+from lib.status import doing
 from lib.trained import open_paths
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_name
+
+OTHER_JUDGES = ("or choose another judge: --judge=faces (`python download.py --list` says which files it needs), "
+                "--judge=clip:FILE with a CLIP that is here, or --judge=onnx:FILE (docs/judges.md)")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def evaluate(directory, options, device):
     Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
     the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
     """
-    experiment = open_paths(directory, options, device)
+    with doing("loading the generator and the paths"):
+        experiment = open_paths(directory, options, device)
     space, settings = experiment.space, experiment.settings
     if options.w_space and space.name == "Z":
         raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")
@@ -69,11 +74,12 @@ def evaluate(directory, options, device):
     origin = {"gan_sha256": generator, "weights": sha256(experiment.weights)}
     subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
                       pools.code_directories(pool), walk, origin)
-    name, judge = _judge(options, experiment, device)
+    with doing("loading the judge"):
+        name, judge = _judge(options, experiment, device)
+        perceptual, notes = _perceptual(device)
     own = _own(options.own or [], judge, len(experiment.labels))
     store = Store(walk.directory / ".judged" / slug(name))
     try:
-        perceptual, notes = _perceptual(device)
         readings = read(subject, judge, store, options.steps, options.batch_size, own, perceptual, options.samples)
         if readings is None:
             return None
@@ -93,8 +99,13 @@ def _judge(options, experiment, device):
     """The judge and its name. One that compares no identities gets ArcFace's comparison, where its weights are here."""
     trained_clip = getattr(experiment.settings, "clip_model", None)
     name = options.judge or default_judge(experiment.settings.gan, trained_clip)
-    judge = load_judge(name, labels=tuple(experiment.labels), sentences=options.sentences, trained_clip=trained_clip,
-                       same_clip=options.same_clip, device=str(device))
+    try:
+        judge = load_judge(name, labels=tuple(experiment.labels), sentences=options.sentences,
+                           trained_clip=trained_clip, same_clip=options.same_clip, device=str(device))
+    except UserError as error:
+        if options.judge:
+            raise
+        raise UserError(f"{error}; {OTHER_JUDGES}") from None
     judge.identity = judge.identity or load_identity(device)
     return name, judge
 

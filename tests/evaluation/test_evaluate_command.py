@@ -14,7 +14,9 @@ import torch
 from beside import TIMEOUT, Beside
 
 import evaluate
+from lib.evaluation import experiments
 from lib.evaluation.experiments import Options
+from models.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TORCHRUN = importlib.util.find_spec("torch.distributed.run").origin
@@ -220,6 +222,29 @@ def test_an_experiment_that_is_not_complete_is_refused(copy, arguments, run_warm
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy)
     assert process.returncode == 2 and "has not ended" in process.stderr
     assert listing(copy) == before
+
+
+def test_a_default_judge_that_is_not_here_names_others(trained, monkeypatch):
+    def absent(name, **request):
+        raise UserError(f"the weights of {name} could not be downloaded")
+
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(experiments, "load_judge", absent)
+    flags = [f"--exp={EXP}", f"--pool={POOL}", "--shift-steps=3", "--eps=2.0", "--no-cuda"]
+    with pytest.raises(UserError, match=r"clip:ViT-B/16 could not be downloaded; or choose .*--judge=faces .*onnx:"):
+        evaluate.main(flags)
+    with pytest.raises(UserError, match=r"clip:mine could not be downloaded$"):
+        evaluate.main([*flags, "--judge=clip:mine"])
+
+
+def test_commands_say_what_they_load(copy, arguments, run_warm):
+    at_once = {"CONTRACLIP_SILENCE": "0"}
+    walk = run_warm("traverse_latent_space.py", f"--exp={EXP}", f"--pool={POOL}", "--shift-steps=3", "--eps=2.0",
+                    "--no-cuda", cwd=copy, env=at_once)  # fmt: skip
+    evaluation = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy, env=at_once)
+    for process in (walk, evaluation):
+        assert process.returncode == 0 and "loading the generator and the paths ..\n" in process.stderr
+    assert "loading the judge ..\n" in evaluation.stderr
 
 
 def test_images_that_are_not_finite_leave_nothing(copy, arguments, run_warm):
