@@ -35,7 +35,7 @@ esac
 "$PYTHON" train.py --gan=$GAN --corpus=$CORPUS --ckp-freq=20
 
 "$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=8
-"$PYTHON" traverse_latent_space.py --strip --gif-fps=20 "${WALK[@]}" --pool=$GAN-8 --exp="$EXPERIMENT"
+"$PYTHON" traverse_latent_space.py --gif-fps=20 "${WALK[@]}" --pool=$GAN-8 --exp="$EXPERIMENT"
 
 # Measured from codes that no setting was chosen with.
 "$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=$MEASURED_CODES --seed=10001
