@@ -13,6 +13,7 @@ from lib.arguments import Share, length, number, pixels, positive_int, shift, st
 from lib.command_line import (
     Formatter,
     Parser,
+    add_chosen_paths,
     add_device_arguments,
     add_path_arguments,
     check_path_arguments,
@@ -52,9 +53,7 @@ def parser():
                    help="length of a step, in units of the latent space or, as 1%%, as a share of its Jung radius "
                         "(default: from the shifts that paired training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
-
-    g.add_argument("--paths", metavar="LIST",
-                   help="only these paths, by numbers and words of their sentences, as 0,smiling (default: all)")
+    add_chosen_paths(g)
     g.add_argument("--shift", type=shift, metavar="R",
                    help="instead of a walk, one image of each path at this shift, a number or a share of the Jung "
                         "radius, as 10%%; a negative one leads to the second sentence")
@@ -70,6 +69,8 @@ def parser():
                    help="JPEG quality, 1 to 95")
     g.add_argument("--frames", action="store_true",
                    help="also write each image as a file of its own, not only all of a path in one")
+    g.add_argument("--single-file", action="store_true",
+                   help="also write the page with all of its pictures in it as one file, to be mailed")
     g.add_argument("--gif", action="store_true", help="make an animated GIF of each path")
     g.add_argument("--gif-height", type=pixels, metavar="PX",
                    help="height of animations (default: 256, or twice the images' if that is less)")
@@ -96,6 +97,8 @@ def check(args):
     if args.exp is not None and args.directions is not None:
         raise UserError("--exp and --directions both say which paths are walked: leave out one of the two")
     check_path_arguments(args)
+    if args.single_file and args.shift is not None:
+        raise UserError("--single-file goes with a walk, which --shift leaves out: leave out one of the two")
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
     frames = 2 * (args.shift_steps // args.shift_leap) + 1
@@ -115,6 +118,7 @@ def main(arguments):
         from lib import pools
         from lib.methods.direction_files import write_directions
         from lib.pages.folder import write_pages
+        from lib.pages.single_file import write_single_file
         from lib.paths.choice import ChosenPaths, chosen_paths
         from lib.trained import open_paths
         from lib.walking import traversal
@@ -164,6 +168,9 @@ def main(arguments):
     if silent:
         return
     page = write_pages(results, experiment.labels, [source.name for source in sources])
+    if args.single_file:
+        write_single_file(results, experiment.labels, [source.name for source in sources],
+                          lambda file, size: print(f"single file, about {size / 1e6:.1f} MB: {file}", flush=True))
     if args.verbose:
         print(f"{len(sources)} codes, {paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
     print(f"results: {page}")

@@ -1,6 +1,7 @@
 """The demos: what their script runs, and what a walk of theirs leaves."""
 
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ import train
 import traverse_latent_space
 from lib.dipoles import load_corpus
 from lib.latent_space import latent_space
+from lib.paths.choice import chosen_paths
 from lib.paths.lines import Lines
 from lib.pools import codes_of_z
 from lib.settings import WalkSettings
@@ -33,7 +35,7 @@ def demo(request):
     """[(command, parsed arguments)] of a demo."""
     process = subprocess.run(["bash", SCRIPT, request.param], env={**os.environ, "PYTHON": "echo"}, check=True,
                              capture_output=True, text=True)  # fmt: skip
-    lines = [shlex.split(line) for line in process.stdout.splitlines()]
+    lines = [shlex.split(line) for line in process.stdout.splitlines() if line.partition(" ")[0] in PARSERS]
     return [(command, PARSERS[command]().parse_args(arguments)) for command, *arguments in lines]
 
 
@@ -47,6 +49,15 @@ def test_a_demo_walks_and_evaluates_what_it_trains(demo):
     assert walking.pool == f"{training.gan}-{sampling.num_samples}"
     assert evaluating.pool == f"{training.gan}-{sampled.num_samples}" and sampled.seed != sampling.seed
     assert (walking.shift_steps, walking.eps) == (evaluating.shift_steps, evaluating.eps)
+
+
+def test_the_demo_of_faces_says_what_its_mean_has():
+    process = subprocess.run(["bash", SCRIPT, "faces"], env={**os.environ, "PYTHON": "echo"}, check=True,
+                             capture_output=True, text=True)  # fmt: skip
+    (paths,) = re.findall(r"evaluate.py --paths=(\S+)", process.stdout)
+    labels = load_corpus("faces")
+    left_out = set(range(len(labels))) - {*chosen_paths(paths, labels)}
+    assert [labels[k] for k in left_out] == [("a photo of a woman.", "a photo of a man.")]
 
 
 def test_a_demo_leaves_no_more_than_was_promised(demo, tmp_path):
