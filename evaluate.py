@@ -10,6 +10,7 @@ from lib.arguments import length, number, positive_int, steps
 from lib.command_line import (
     Formatter,
     Parser,
+    add_chosen_paths,
     add_device_arguments,
     add_path_arguments,
     check_path_arguments,
@@ -37,6 +38,7 @@ def parser():
     g.add_argument("compared", nargs="*", metavar="EXP_DIR",
                    help="experiments to compare, or walks of theirs; with --pool, each is evaluated first")
     add_path_arguments(g)
+    add_chosen_paths(g)
     g.add_argument("--pool", help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
     g.add_argument("--out", metavar="DIR", help="where a comparison is written (default: experiments/comparison)")

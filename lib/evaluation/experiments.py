@@ -18,6 +18,7 @@ from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.pages.folder import refresh_pages
 from lib.pages.measured import read_summary
+from lib.paths.choice import ChosenPaths, chosen_paths
 from lib.status import doing
 from lib.trained import open_paths
 from models.errors import UserError
@@ -37,6 +38,7 @@ class Options:
     gan: str | None = None
     stylegan_space: str | None = None
     truncation: float | None = None
+    paths: str | None = None  # numbers, and words of sentences, as `chosen_paths` takes them; None: all
     w_space: bool = False
     shift_steps: int | None = None
     eps: float | Share | None = None
@@ -67,17 +69,20 @@ def evaluate(directory, options, device):
     if options.w_space and space.name == "Z":
         raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")
     pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
-    walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, w_space=options.w_space,
+    chosen = None if options.paths is None else chosen_paths(options.paths, experiment.labels)
+    walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, chosen, w_space=options.w_space,
                      eps=experiment.length(options.eps), shift_steps=options.shift_steps, shift_leap=options.shift_leap)
+    paths = experiment.paths if chosen is None else ChosenPaths(experiment.paths, chosen)
+    labels = experiment.labels if chosen is None else [experiment.labels[k] for k in chosen]
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
     origin = {"gan_sha256": generator, "weights": sha256(experiment.weights)}
-    subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
+    subject = Subject(experiment.directory.resolve().name, pool.name, space, paths, labels,
                       pools.code_directories(pool), walk, origin)
     with doing("loading the judge"):
-        name, judge = _judge(options, experiment, device)
+        name, judge = _judge(options, experiment, labels, device)
         perceptual, notes = _perceptual(device)
-    own = _own(options.own or [], judge, len(experiment.labels))
+    own = _own(options.own or [], judge, range(len(labels)) if chosen is None else chosen)
     store = Store(walk.directory / ".judged" / slug(name))
     try:
         readings = read(subject, judge, store, options.steps, options.batch_size, own, perceptual, options.samples)
@@ -95,12 +100,13 @@ def evaluate(directory, options, device):
         store.close()
 
 
-def _judge(options, experiment, device):
-    """The judge and its name. One that compares no identities gets ArcFace's comparison, where its weights are here."""
+def _judge(options, experiment, labels, device):
+    """The judge of paths with these labels, and its name. One that compares no identities gets ArcFace's comparison,
+    where its weights are here."""
     trained_clip = getattr(experiment.settings, "clip_model", None)
     name = options.judge or default_judge(experiment.settings.gan, trained_clip)
     try:
-        judge = load_judge(name, labels=tuple(experiment.labels), sentences=options.sentences,
+        judge = load_judge(name, labels=tuple(labels), sentences=options.sentences,
                            trained_clip=trained_clip, same_clip=options.same_clip, device=str(device))
     except UserError as error:
         if options.judge:
@@ -118,18 +124,20 @@ def _perceptual(device):
         return None, ["LPIPS is left out: the weights that it needs are missing (docs/judges.md says how to get them)."]
 
 
-def _own(texts, judge, count):
-    """"2:smile", "0:-age" -> {path: (number, sign)}. Raises UserError where there is no such path or number."""
+def _own(texts, judge, paths):
+    """"2:smile", "0:-age" -> {place among the paths: (number, sign)}. paths: the numbers of those that are evaluated.
+    Raises UserError where there is no such path or number."""
     found = {}
     for text in texts:
         path, _, name = text.partition(":")
         sign, name = (-1, name[1:]) if name.startswith("-") and name not in judge.names else (1, name)
-        if not path.isdecimal() or int(path) >= count:
-            raise UserError(f"--own {text}: give a path from 0 to {count - 1}, a colon and a number's name, as "
-                            f"0:{judge.names[0]}")
+        if not path.isdecimal() or int(path) not in paths:
+            among = f"from 0 to {paths[-1]}" if isinstance(paths, range) else f"of {', '.join(map(str, paths))}"
+            raise UserError(f"--own {text}: give a path {among}, a colon and a number's name, as "
+                            f"{paths[0]}:{judge.names[0]}")
         if name not in judge.names:
             raise UserError(f"--own {text}: the judge has no number {name!r}; it has {', '.join(judge.names)}")
-        found[int(path)] = judge.names.index(name), sign
+        found[paths.index(int(path))] = judge.names.index(name), sign
     return found
 
 

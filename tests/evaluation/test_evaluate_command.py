@@ -127,6 +127,26 @@ def test_the_walk_that_is_there_is_evaluated(copy, arguments, run_warm):
     assert (copy / walk / "evaluation" / "index.html").read_text().count("_strip.jpg") == 2 * 3
 
 
+def test_some_paths_are_evaluated_as_among_all(evaluated, arguments, run_warm, tmp_path):
+    cwd = tmp_path / "work"
+    shutil.copytree(evaluated[0], cwd)
+    sentences = [*arguments, "--sentences=faces.txt"]  # of all paths: else a CLIP is asked those of the chosen ones
+    process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *sentences, "--paths=old", cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    whole, some = summary_of(cwd), summary_of(cwd, WALK.with_name(f"{WALK.name}-paths1") / "evaluation")
+    (alone,), among = some["paths"], whole["paths"][1]
+    assert alone["label"] == among["label"] and some["walk"]["paths"] == [1]
+    for name in ("own_effect", "leak", "reach", "stray"):
+        assert alone["figures"][name]["value"] == pytest.approx(among["figures"][name]["value"], rel=1e-3)
+    asked = ["evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *sentences, "--paths=1", "--own"]
+    refused = run_warm(*asked, "0:x", cwd=cwd)
+    assert refused.returncode == 2 and "--own 0:x: give a path of 1, a colon" in refused.stderr
+    process = run_warm(*asked, f"1:-{among['own']}", cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    (entry,) = summary_of(cwd, WALK.with_name(f"{WALK.name}-paths1") / "evaluation")["paths"]
+    assert (entry["own"], entry["sign"], entry["own_chosen_by"]) == (among["own"], -1, "user")
+
+
 def test_a_number_of_the_corpus_can_be_named(copy, arguments, run_warm):
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, "--sentences=expressions3",
                        "--own", "1:-no such thing", cwd=copy)  # fmt: skip
