@@ -43,8 +43,8 @@ def parse(arguments):
     )
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=list(PICTURES),
-                        help="a film of each path, which is what the command makes without flags; a file for each image; "
-                             "or both, and strips and animations of 256 px")
+                        help="a film of each path, which is what the command makes without flags; a file for each "
+                             "image; or both, and strips and animations of 256 px")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads of the generator (default: torch's own choice)")
     parser.add_argument("--batch-size", type=int, help="images at a time (default: the command's)")
