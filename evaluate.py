@@ -10,6 +10,7 @@ from lib.arguments import length, number, positive_int, steps
 from lib.command_line import (
     Formatter,
     Parser,
+    add_chosen_paths,
     add_device_arguments,
     add_path_arguments,
     check_path_arguments,
@@ -17,6 +18,7 @@ from lib.command_line import (
     run,
 )
 from lib.settings import Range
+from lib.status import doing
 from models.errors import UserError
 
 EXAMPLE = """
@@ -36,6 +38,7 @@ def parser():
     g.add_argument("compared", nargs="*", metavar="EXP_DIR",
                    help="experiments to compare, or walks of theirs; with --pool, each is evaluated first")
     add_path_arguments(g)
+    add_chosen_paths(g)
     g.add_argument("--pool", help="a pool of sample_gan.py: its name or directory")
     g.add_argument("--w-space", action="store_true", help="take the pool's W+ codes, as of inverted photographs")
     g.add_argument("--out", metavar="DIR", help="where a comparison is written (default: experiments/comparison)")
@@ -86,11 +89,12 @@ def main(arguments):
     args = parser().parse_args(arguments)
     check(args)
 
-    from pathlib import Path
+    with doing("loading PyTorch"):
+        from pathlib import Path
 
-    from lib.config import EXPERIMENTS
-    from lib.evaluation import tables
-    from lib.evaluation.experiments import Options, compare, evaluate, find_summary
+        from lib.config import EXPERIMENTS
+        from lib.evaluation import tables
+        from lib.evaluation.experiments import Options, compare, evaluate, find_summary
 
     found = []
     if args.pool:

@@ -13,6 +13,7 @@ from lib.arguments import Share, length, number, pixels, positive_int, shift, st
 from lib.command_line import (
     Formatter,
     Parser,
+    add_chosen_paths,
     add_device_arguments,
     add_path_arguments,
     check_path_arguments,
@@ -20,6 +21,7 @@ from lib.command_line import (
     run,
 )
 from lib.settings import Range, WalkSettings
+from lib.status import doing
 from models.errors import UserError
 
 NEW_POOL = 8  # codes that are walked from if no pool is named
@@ -51,9 +53,7 @@ def parser():
                    help="length of a step, in units of the latent space or, as 1%%, as a share of its Jung radius "
                         "(default: from the shifts that paired training measured; 0.2 without those)")
     g.add_argument("--shift-leap", type=positive_int, default=1, metavar="L", help="make an image every L steps")
-
-    g.add_argument("--paths", metavar="LIST",
-                   help="only these paths, by numbers and words of their sentences, as 0,smiling (default: all)")
+    add_chosen_paths(g)
     g.add_argument("--shift", type=shift, metavar="R",
                    help="instead of a walk, one image of each path at this shift, a number or a share of the Jung "
                         "radius, as 10%%; a negative one leads to the second sentence")
@@ -69,6 +69,8 @@ def parser():
                    help="JPEG quality, 1 to 95")
     g.add_argument("--frames", action="store_true",
                    help="also write each image as a file of its own, not only all of a path in one")
+    g.add_argument("--single-file", action="store_true",
+                   help="also write the page with all of its pictures in it as one file, to be mailed")
     g.add_argument("--gif", action="store_true", help="make an animated GIF of each path")
     g.add_argument("--gif-height", type=pixels, metavar="PX",
                    help="height of animations (default: 256, or twice the images' if that is less)")
@@ -95,6 +97,8 @@ def check(args):
     if args.exp is not None and args.directions is not None:
         raise UserError("--exp and --directions both say which paths are walked: leave out one of the two")
     check_path_arguments(args)
+    if args.single_file and args.shift is not None:
+        raise UserError("--single-file goes with a walk, which --shift leaves out: leave out one of the two")
     if args.shift_leap > args.shift_steps:
         raise UserError(f"--shift-leap {args.shift_leap} is above --shift-steps {args.shift_steps}: nothing would move")
     frames = 2 * (args.shift_steps // args.shift_leap) + 1
@@ -108,19 +112,22 @@ def main(arguments):
     args = parse(arguments)
     check(args)
 
-    from tqdm import tqdm
+    with doing("loading PyTorch"):
+        from tqdm import tqdm
 
-    from lib import pools
-    from lib.methods.direction_files import write_directions
-    from lib.pages.folder import write_pages
-    from lib.paths.choice import ChosenPaths, chosen_paths
-    from lib.trained import open_paths
-    from lib.walking import traversal
-    from lib.walking.encoding import default_workers
-    from models.files import sha256
+        from lib import pools
+        from lib.methods.direction_files import write_directions
+        from lib.pages.folder import write_pages
+        from lib.pages.single_file import write_single_file
+        from lib.paths.choice import ChosenPaths, chosen_paths
+        from lib.trained import open_paths
+        from lib.walking import traversal
+        from lib.walking.encoding import default_workers
+        from models.files import sha256
 
-    device = distributed.join(choose_device(args))
-    experiment = open_paths(args.exp, args, device)
+        device = distributed.join(choose_device(args))
+    with doing("loading the generator and the paths"):
+        experiment = open_paths(args.exp, args, device)
     if args.export_directions is not None and distributed.is_first():
         write_directions(args.export_directions, experiment)
         print(f"directions: {args.export_directions}")
@@ -148,7 +155,7 @@ def main(arguments):
         for remark in remarks(experiment, pool, args.w_space, furthest):
             print(remark, file=sys.stderr)
     if args.shift is not None:
-        edit(args, space, paths, sources, experiment.directory / "results" / pool.name)
+        edit(args, experiment, paths, sources, experiment.directory / "results" / pool.name)
         return
     results = experiment.directory / "results" / pool.name / settings.name
     own, silent = distributed.share(sources), not distributed.is_first()
@@ -161,6 +168,9 @@ def main(arguments):
     if silent:
         return
     page = write_pages(results, experiment.labels, [source.name for source in sources])
+    if args.single_file:
+        write_single_file(results, experiment.labels, [source.name for source in sources],
+                          lambda file, size: print(f"single file, about {size / 1e6:.1f} MB: {file}", flush=True))
     if args.verbose:
         print(f"{len(sources)} codes, {paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
     print(f"results: {page}")
@@ -180,14 +190,17 @@ def tell_shares(args, experiment):
                   f"{experiment.radius:.4g}")
 
 
-def edit(args, space, paths, sources, results):
+def edit(args, experiment, paths, sources, results):
     """Write single edits below `results`."""
+    from lib.pages.gallery import shown_path
     from lib.settings import suffix_of
     from lib.walking.edits import write_edits
 
     numbers = range(paths.num_paths) if args.paths is None else args.paths
+    shown = {number: shown_path(number, experiment.labels[number]) for number in numbers}
+    titles = {number: path.name or path.link[args.shift > 0] for number, path in shown.items()}
     directory = results / f"shift_{args.shift:g}{suffix_of(args.paths)}"
-    sheet = write_edits(space, paths, numbers, sources, directory, args.shift, args.w_space, args.batch_size)
+    sheet = write_edits(experiment.space, paths, titles, sources, directory, args.shift, args.w_space, args.batch_size)
     distributed.leave()
     if distributed.is_first():
         print(f"edits: {sheet}")

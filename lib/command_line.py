@@ -80,6 +80,12 @@ def add_path_arguments(group):
                        help="with --directions: of the codes (default: what the file says, or 1)")
 
 
+def add_chosen_paths(group):
+    """The flag that limits a command to some of the paths."""
+    group.add_argument("--paths", metavar="LIST",
+                       help="only these paths, by numbers and words of their sentences, as 0,smiling (default: all)")
+
+
 def check_path_arguments(args):
     """Raise UserError where the flags of `add_path_arguments` do not go with --exp."""
     if args.directions is None and args.truncation is not None:

@@ -24,5 +24,5 @@ walk_paths() {
   experiment=$(echo experiments/complete/ContraCLIP_"$gan-$space"-K*-D64-eps0.1_0.2-nonlinear_beta-0.5-"$loss_name-$corpus")
   "${PYTHON:-python}" sample_gan.py --gan="$gan" --truncation=$truncation --num-samples=4
   "${PYTHON:-python}" traverse_latent_space.py --exp="$experiment" --pool="$gan-4" --eps=0.15 --shift-steps=$steps \
-    --shift-leap=4 --strip --gif "$@"
+    --shift-leap=4 "$@"
 }

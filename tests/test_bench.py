@@ -10,10 +10,13 @@ import torch
 from lib.dipoles import encode_dipoles, load_corpus
 from lib.judges.faces import arcface
 from lib.latent_space import latent_space
+from lib.paths.support_sets import LatentSupportSets
+from lib.settings import WalkSettings
 from lib.training.step import step
+from lib.walking.traversal import traverse
 from models.clip_encoder import load_clip
 from models.dcgan import DCGAN
-from scripts.bench import methods, networks, plain
+from scripts.bench import methods, networks, plain, rendering
 from scripts.bench.networks import contraclip
 from scripts.bench.transposed import compositions
 
@@ -45,6 +48,21 @@ def test_plain_layers_of_dcgan_give_what_the_frozen_ones_give():
     assert [name for name, *_ in compared] == ["5 -> 6", "6 -> 7", "7 -> 3", "all"]
     for _, plainly, frozen, x in compared:
         torch.testing.assert_close(plainly(x), frozen(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind, kinds", [
+    ("film", {"film.jpg"}), ("images", {"000001.jpg"}), ("all", {"film.jpg", "000001.jpg", "000.gif", "strip.jpg"})])
+def test_plain_walk_has_the_pictures_of_ours(kind, kinds, tiny_stylegan2, tmp_path):
+    space = latent_space(tiny_stylegan2, "W")
+    sets = LatentSupportSets.random(2, 4, 32, 9.0, 0.5, torch.Generator().manual_seed(0)).requires_grad_(False)
+    settings = WalkSettings(shift_steps=1, eps=0.5, **rendering.PICTURES[kind])
+    sources = rendering.write_pool(space, 1, tmp_path / "pool")
+    rendering.traverse_plainly(space, sets, sources, tmp_path / "plain", settings)
+    list(traverse(space, sets, sources, tmp_path / "ours", settings))
+    rendering.check_same(tmp_path / "plain", tmp_path / "ours")
+    made = {file.name for file in (tmp_path / "plain").rglob("path_001*/*")}
+    made |= {file.name.rpartition("_")[2] for file in (tmp_path / "plain").rglob("path_*.*")}
+    assert kinds <= made and ("000.gif" in made) == (kind == "all")
 
 
 @pytest.fixture

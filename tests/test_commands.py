@@ -460,6 +460,8 @@ def test_single_edits_are_the_ends_of_a_walk_without_it(trained, pool_of, workpl
     assert str((directory / "sheet.jpg").relative_to(workplace)) in said
     done(run_warm("traverse_latent_space.py", *flags, "--shift-steps=16", "--eps=0.125", cwd=workplace))
     walked = exp / "results" / pool.name / "32_0.125_4.0-paths0"
+    titled = pixels(directory / "sheet.jpg")[:40]  # above a row for each code
+    assert pixels(directory / "sheet.jpg").shape[0] % 128 == 40 and titled[:, :128].min() < 100 > titled[:, 128:].min()
     for code in (path for path in directory.iterdir() if path.is_dir()):
         assert {file.name for file in code.iterdir()} == {"original_image.jpg", "path_000.jpg"}
         end = pictures.film_frames(walked / code.name / "paths_strips" / "path_000_film.jpg", 33)[0]

@@ -9,10 +9,13 @@ import torch
 from outcomes import done, refused
 from torch import nn
 
+import train
+from lib.methods import text_start
 from lib.methods.method import Method
 from lib.settings import TrainingSettings
 from lib.training import memory, trainer
 from lib.training.memory import Line, Needs, fitting_micro_batch_size, free_in_cgroups
+from lib.training.step import step
 from models.errors import UserError
 
 MIB = 2**20
@@ -132,6 +135,33 @@ def test_sizes_that_are_measured_stay_within_what_is_free(meter, monkeypatch):
     monkeypatch.setattr(meter, "note", lambda size: (note(size), most.append(meter.most)))
     fitting_micro_batch_size(method, method.settings, automatic=True)
     assert max(most) <= 200 * MIB
+
+
+def test_parts_are_measured_with_few_images(monkeypatch):
+    """What whole batches need says how many make a clear difference, here 64 MiB at 10 MiB each."""
+    method, sizes, measured = Pull(batch_size=3000), [], Needs._step
+    monkeypatch.setattr(Needs, "_step", lambda self, size, micro: (sizes.append(micro), measured(self, size, micro)))
+    fitting_micro_batch_size(method, method.settings, automatic=True)
+    assert [size for size in sizes if size] == [7, 14]
+
+
+@pytest.mark.parametrize("flags", [[], ["--path=sets"], ["--loss=cossim", "--lss-start=text", "--path=lines"]])
+def test_a_batch_that_does_not_fit_is_refused_before_the_text_start_is_measured(
+        flags, data, tiny_clip_file, tmp_path, monkeypatch):  # fmt: skip
+    def too_large(method, settings, automatic):
+        assert step(method, method.draw(0)) > 0  # it is of the right shapes
+        raise UserError("too large")
+
+    def measured(*_):
+        raise AssertionError("the text start was measured")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(trainer, "fitting_micro_batch_size", too_large)
+    monkeypatch.setattr(text_start, "measure_response", measured)
+    with pytest.raises(UserError, match="too large"):
+        train.main([f"--gan={data / 'stylegan2_tiny.pth'}", f"--clip-model={tiny_clip_file}", "--corpus=expressions3",
+                    "--no-cuda", "--batch-size=4", *flags])  # fmt: skip
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("args.json"))
 
 
 def test_a_line_says_the_largest_size_within_memory():

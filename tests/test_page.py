@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lib.files import write_json
 from lib.pages.gallery import write_html
 from lib.pages.results import Results
+from lib.pages.single_file import write_single_file
 from lib.walking.pictures import save_film, save_gif, save_jpeg, save_strip
 
 webdriver = pytest.importorskip("selenium.webdriver")
@@ -53,6 +56,26 @@ def build(folder, labels=DIPOLES, codes=3, gifs=True, strip_frames=5, film=False
     return (folder / "index.html").as_uri()
 
 
+def build_alone(folder, away):
+    """The same with films and an evaluation, as one file, moved away from all others. Returns its address."""
+    walk = folder / "exp" / "results" / "pool" / "8_0.15_1.2"
+    build(walk, film=True)
+    codes = sorted(path.name for path in walk.iterdir() if path.is_dir())
+    for code in codes:
+        write_json({"shift_steps": START, "eps": 0.15, "film": True}, walk / code / "settings.json")
+    figures = {name: {"value": value} for name, value in (("own_effect", 0.71), ("leak", 0.25), ("stray", 0.125))}
+    entry = {"path": 0, "label": DIPOLES[1], "own": "disc", "sign": 1, "strongest_other": "hue", "figures": figures}
+    write_json({"format": 1, "judge": {"name": "judge"}, "pool": "pool", "codes": 2, "paths": [entry]},
+               walk / "evaluation" / "summary.json")  # fmt: skip
+    told = []
+    written = write_single_file(walk, DIPOLES, codes, lambda *said: told.append((*said, said[0].exists())))
+    assert [(file, existed) for file, _, existed in told] == [(written, False)]
+    assert told[0][1] < written.stat().st_size < told[0][1] + 30_000  # besides pictures: the page itself
+    shutil.move(written, away / "mailed.html")
+    shutil.rmtree(folder)
+    return (away / "mailed.html").as_uri()
+
+
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     options = webdriver.ChromeOptions()
@@ -83,6 +106,11 @@ def page(browser, address):
 def resize(browser, width, height):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                             {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
+
+
+def connect(browser, online):
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions",
+                            {"offline": not online, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1})
 
 
 def scroll_through(browser):
@@ -136,6 +164,36 @@ def test_every_picture_loads_and_nothing_comes_from_a_network(page):
     kinds = {Path(url).stem.rpartition("_")[2] + Path(url).suffix for url in urls if "paths_strips" in url}
     assert kinds in ({"film.jpg"}, {"strip.jpg", "000.gif", "001.gif"})
     assert not [url for url in urls if not url.startswith(("file:", "data:"))]
+
+
+def test_a_single_file_shows_everything_and_asks_for_nothing(browser, tmp_path):
+    (tmp_path / "folder").mkdir()
+    address = build_alone(tmp_path / "folder", tmp_path)
+    resize(browser, 1280, 900)
+    browser.get_log("browser"), browser.get_log("performance")
+    connect(browser, False)
+    browser.get(address)
+    try:
+        for section in ("path_000", "path_001"):
+            assert scroll_to(browser, f"#{section} .card:last-child")
+            assert scroll_to(browser, f"#{section} .card")
+            for keys, frame in [("", START), (HOME, 0), (END, FRAMES - 1)]:
+                find(browser, f"#{section} .card input").send_keys(keys)
+                assert disc(browser, f"#{section} .card .frame") == pytest.approx(disc_of(frame), abs=0.04)
+        measured = [one.text for one in browser.find_elements("css selector", ".measured")]
+        assert len(measured) == 1 and find(browser, "#path_001 .measured").text == measured[0]
+        assert measured[0].startswith("disc + moves by 0.71 of its range, leak 0.25 (hue), stray 0.125")
+        assert {Path(url).name for url in requests(browser) if not url.startswith("data:")} == {"mailed.html"}
+        links = browser.execute_script("return [...document.links].map(a => a.href)")
+        assert all(link.startswith((address + "#", "data:image/jpeg;base64,/9j/")) for link in links)
+        sides = browser.execute_async_script("""
+            const pictures = [...document.querySelectorAll("[download]")]
+                             .map(link => Object.assign(new Image(), {src: link.href}));
+            Promise.all(pictures.map(p => p.decode())).then(() => arguments[0](pictures.map(p => p.naturalWidth)));""")
+        assert sides == [48] * 6
+        assert complaints(browser) == []
+    finally:
+        connect(browser, True)
 
 
 def test_pictures_far_below_wait_to_be_reached(browser, tmp_path):

@@ -1,9 +1,14 @@
 """The pages of a results folder, from what the walk left beside each code's pictures."""
 
+import json
+
 import pytest
 
 from lib.files import write_json
+from lib.pages import single_file
 from lib.pages.folder import read_results, write_pages
+from lib.pages.gallery import in_script
+from lib.pages.single_file import write_single_file
 from models.errors import UserError
 
 WALK = {"shift_steps": 7, "eps": 0.1, "shift_leap": 2, "gif": True, "strip": True, "strip_number": 9}
@@ -69,3 +74,24 @@ def test_a_code_that_was_not_walked_is_a_users_error(folder):
     with pytest.raises(UserError, match=r"settings\.json is missing"):
         write_pages(directory, LABELS, ["code0", "elsewhere"])
     assert [path.name for path in directory.iterdir()] == ["code0"]
+
+
+def test_a_single_file_needs_films_and_has_a_limit(folder, tmp_path, monkeypatch):
+    directory, told = folder({"film": True}), []
+    with pytest.raises(UserError, match=r"path_000_film.jpg is missing, .* walk again"):
+        write_single_file(directory, LABELS, ["code0"], lambda *said: told.append(said))
+    (directory / "code0" / "paths_strips").mkdir()
+    for file in ("original_image.jpg", "paths_strips/path_000_film.jpg", "paths_strips/path_001_film.jpg"):
+        (directory / "code0" / file).write_bytes(b"jpeg" * 75)
+    monkeypatch.setattr(single_file, "MOST_BYTES", 1199)
+    with pytest.raises(UserError, match="too many for a browser"):
+        write_single_file(directory, LABELS, ["code0"], lambda *said: told.append(said))
+    assert not told and not (directory / "gallery.html").exists()
+    monkeypatch.setattr(single_file, "MOST_BYTES", 1200)
+    file = write_single_file(directory, LABELS, ["code0"], lambda *said: told.append(said))
+    assert told == [(file, 1200)] and file.read_text().count("data:image/jpeg;base64,anBlZ2pw") == 3
+
+
+def test_no_name_of_a_code_ends_the_script_that_has_its_image():
+    written = in_script({"</script><b>": "data:,"})
+    assert "<" not in written and json.loads(written) == {"</script><b>": "data:,"}

@@ -56,6 +56,7 @@ def test_script_runs_the_experiment_that_it_is_named_after(name):
     assert (sampled, walked) == ("sample_gan.py", "traverse_latent_space.py")
     assert (sampling.gan, sampling.truncation) == (args.gan, args.truncation)
     assert walking.pool == f"{args.gan}-{sampling.num_samples or sample_gan.NUM_SAMPLES}" and walking.img_size == 128
+    assert not walking.gif and not walking.strip  # the page shows both by the films
     assert (walking.eps, walking.shift_steps, walking.shift_leap) == (0.15, 100 if stylegan else 60, 4)
     trained = name_of_run(replace(args, stylegan_layer=space[1]), args.batch_size)
     assert fnmatch.fnmatchcase(f"experiments/complete/{trained}", walking.exp)

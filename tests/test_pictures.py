@@ -187,3 +187,28 @@ def test_an_interrupted_write_leaves_what_was_there(write, before, frames, tmp_p
     with pytest.raises(KeyboardInterrupt):
         write(frames, target)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_titles_stand_above_the_columns_of_a_sheet_and_change_nothing_below(tmp_path):
+    files = []
+    for i in range(4):
+        files.append(tmp_path / f"{i}.jpg")
+        pictures.save_jpeg(np.full((16, 16, 3), 60 * i, np.uint8), files[-1])
+    pictures.save_sheet(files, tmp_path / "plain.jpg", columns=2)
+    pictures.save_sheet(files, tmp_path / "titled.jpg", columns=2, titles=["start", "3: smiling"])
+    plain, titled = (np.asarray(Image.open(tmp_path / f"{name}.jpg"), int) for name in ("plain", "titled"))
+    top = len(titled) - len(plain)
+    assert top == 40 and np.array_equal(titled[top:], plain)
+    written = [column.min() for column in np.split(titled[:top, :, 0], 2, axis=1)]
+    assert max(written) < 100  # there are letters in both
+
+
+@pytest.mark.parametrize("title, lines", [
+    ("smiling", ["smiling"]),
+    ("with a red hat", ["with a red", "hat"]),
+    ("one two three four five six", ["one two", "three four…"]),
+    ("unpronounceable", ["unpronounc…"]),
+    ("a unpronounceable word", ["a", "unpronounc…"]),
+])
+def test_a_title_is_cut_to_two_lines_that_fit(title, lines):
+    assert pictures.title_lines(title, lambda line: len(line) <= 11) == lines

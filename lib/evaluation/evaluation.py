@@ -92,7 +92,8 @@ def _range_samples(subject, samples, judge, batch_size):
     if judge.scaled or subject.space.truncation == 1:
         return samples
     whole = latent_space(subject.space.generator, classes=subject.space.classes)
-    return read_samples(whole, subject.origin["gan_sha256"], Reader(whole, judge, batch_size), len(samples.numbers))
+    reader = Reader(whole, judge, batch_size)
+    return read_samples(whole, subject.origin["gan_sha256"], reader, len(samples.numbers), "give the numbers' ranges")
 
 
 def _own_share(subject, is_there):

@@ -18,10 +18,15 @@ from lib.judges.faces.judge import load_identity
 from lib.judges.perceptual import load_lpips
 from lib.pages.folder import refresh_pages
 from lib.pages.measured import read_summary
+from lib.paths.choice import ChosenPaths, chosen_paths
+from lib.status import doing
 from lib.trained import open_paths
 from models.errors import UserError
 from models.files import sha256
 from models.load_generator import generator_name
+
+OTHER_JUDGES = ("or choose another judge: --judge=faces (`python download.py --list` says which files it needs), "
+                "--judge=clip:FILE with a CLIP that is here, or --judge=onnx:FILE (docs/judges.md)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Options:
     gan: str | None = None
     stylegan_space: str | None = None
     truncation: float | None = None
+    paths: str | None = None  # numbers, and words of sentences, as `chosen_paths` takes them; None: all
     w_space: bool = False
     shift_steps: int | None = None
     eps: float | Share | None = None
@@ -57,23 +63,28 @@ def evaluate(directory, options, device):
     Returns (the evaluation's directory, its summary) in the first process, None in the others. Raises UserError where
     the experiment, the pool, the walk or the judge does not fit; then nothing is left of what was begun.
     """
-    experiment = open_paths(directory, options, device)
+    with doing("loading the generator and the paths"):
+        experiment = open_paths(directory, options, device)
     space, settings = experiment.space, experiment.settings
     if options.w_space and space.name == "Z":
         raise UserError(f"{experiment.directory} walks the space Z: --w-space goes with paths in W, W+ or S")
     pool = pools.find_pool(options.pool, generator_name(settings.gan), settings.gan_sha256)
-    walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, w_space=options.w_space,
+    chosen = None if options.paths is None else chosen_paths(options.paths, experiment.labels)
+    walk = find_walk(experiment.directory / "results" / pool.name, experiment.step, chosen, w_space=options.w_space,
                      eps=experiment.length(options.eps), shift_steps=options.shift_steps, shift_leap=options.shift_leap)
+    paths = experiment.paths if chosen is None else ChosenPaths(experiment.paths, chosen)
+    labels = experiment.labels if chosen is None else [experiment.labels[k] for k in chosen]
     # The file of the user's own code decides less of an image than a checkpoint does.
     generator = getattr(experiment.generator, "sha256", settings.gan_sha256)
     origin = {"gan_sha256": generator, "weights": sha256(experiment.weights)}
-    subject = Subject(experiment.directory.resolve().name, pool.name, space, experiment.paths, experiment.labels,
+    subject = Subject(experiment.directory.resolve().name, pool.name, space, paths, labels,
                       pools.code_directories(pool), walk, origin)
-    name, judge = _judge(options, experiment, device)
-    own = _own(options.own or [], judge, len(experiment.labels))
+    with doing("loading the judge"):
+        name, judge = _judge(options, experiment, labels, device)
+        perceptual, notes = _perceptual(device)
+    own = _own(options.own or [], judge, range(len(labels)) if chosen is None else chosen)
     store = Store(walk.directory / ".judged" / slug(name))
     try:
-        perceptual, notes = _perceptual(device)
         readings = read(subject, judge, store, options.steps, options.batch_size, own, perceptual, options.samples)
         if readings is None:
             return None
@@ -89,12 +100,18 @@ def evaluate(directory, options, device):
         store.close()
 
 
-def _judge(options, experiment, device):
-    """The judge and its name. One that compares no identities gets ArcFace's comparison, where its weights are here."""
+def _judge(options, experiment, labels, device):
+    """The judge of paths with these labels, and its name. One that compares no identities gets ArcFace's comparison,
+    where its weights are here."""
     trained_clip = getattr(experiment.settings, "clip_model", None)
     name = options.judge or default_judge(experiment.settings.gan, trained_clip)
-    judge = load_judge(name, labels=tuple(experiment.labels), sentences=options.sentences, trained_clip=trained_clip,
-                       same_clip=options.same_clip, device=str(device))
+    try:
+        judge = load_judge(name, labels=tuple(labels), sentences=options.sentences,
+                           trained_clip=trained_clip, same_clip=options.same_clip, device=str(device))
+    except UserError as error:
+        if options.judge:
+            raise
+        raise UserError(f"{error}; {OTHER_JUDGES}") from None
     judge.identity = judge.identity or load_identity(device)
     return name, judge
 
@@ -107,18 +124,20 @@ def _perceptual(device):
         return None, ["LPIPS is left out: the weights that it needs are missing (docs/judges.md says how to get them)."]
 
 
-def _own(texts, judge, count):
-    """"2:smile", "0:-age" -> {path: (number, sign)}. Raises UserError where there is no such path or number."""
+def _own(texts, judge, paths):
+    """"2:smile", "0:-age" -> {place among the paths: (number, sign)}. paths: the numbers of those that are evaluated.
+    Raises UserError where there is no such path or number."""
     found = {}
     for text in texts:
         path, _, name = text.partition(":")
         sign, name = (-1, name[1:]) if name.startswith("-") and name not in judge.names else (1, name)
-        if not path.isdecimal() or int(path) >= count:
-            raise UserError(f"--own {text}: give a path from 0 to {count - 1}, a colon and a number's name, as "
-                            f"0:{judge.names[0]}")
+        if not path.isdecimal() or int(path) not in paths:
+            among = f"from 0 to {paths[-1]}" if isinstance(paths, range) else f"of {', '.join(map(str, paths))}"
+            raise UserError(f"--own {text}: give a path {among}, a colon and a number's name, as "
+                            f"{paths[0]}:{judge.names[0]}")
         if name not in judge.names:
             raise UserError(f"--own {text}: the judge has no number {name!r}; it has {', '.join(judge.names)}")
-        found[int(path)] = judge.names.index(name), sign
+        found[paths.index(int(path))] = judge.names.index(name), sign
     return found
 
 

@@ -22,28 +22,29 @@ class Samples:
     features: np.ndarray | None  # (N, F); None where the judge has none
 
 
-def read_samples(space, generator_sha256, reader, count=COUNT, progress=None):
+def read_samples(space, generator_sha256, reader, count=COUNT, purpose="frames are compared with", progress=None):
     """`count` `Samples` of a space's generator with the space's truncation, from the cache or read now by all processes
-    together. reader: a `Reader` of that space. progress(images, of all): is told how far it is, instead of a bar on
-    stderr; what it raises ends the reading."""
+    together. reader: a `Reader` of that space. purpose: what they are for, to be shown: what they give, or are compared
+    with. progress(images, of all): is told how far it is, instead of a bar on stderr; what it raises ends the
+    reading."""
     key = _key(space, generator_sha256, reader.judge, count)
     found = distributed.from_first(lambda: _kept(key))
     if found is None:
         z = torch.randn(count, space.generator.z_dim, generator=torch.Generator().manual_seed(SEED))
-        found = _read(space, z.to(space.device), reader, progress)
+        found = _read(space, z.to(space.device), reader, f"samples that {purpose}", progress)
         if distributed.is_first():
             save_arrays(_file(key), {"key": np.array(key), **found})
     return Samples(found["numbers"], found.get("features"))
 
 
-def _read(space, z, reader, told=None):
+def _read(space, z, reader, what, told=None):
     """What is read of z (N, z_dim). Each process reads whole batches, so that nothing depends on how many there are."""
     at_once = reader.synthesiser.batch_size
     batches = -(-len(z) // at_once)
     share = distributed.rows(batches)
     count = share.stop - share.start
     own = z[share.start * at_once :][: max(count, 1) * at_once]  # for the shape, where there are too many processes
-    with torch.no_grad(), bar("the generator's samples", 0 if told else len(own)) as progress:
+    with torch.no_grad(), bar(what, 0 if told else len(own)) as progress:
         done = 0
 
         def update(images):

@@ -42,7 +42,7 @@ def sum_up(subject, judge, judge_name, readings, resamples=measures.RESAMPLES):
         "experiment": subject.experiment,
         "pool": subject.pool,
         "codes": len(subject.sources),
-        "walk": {name: getattr(subject.walk.settings, name) for name in DECIDING},
+        "walk": _walk(subject.walk.settings),
         "radii_read": readings.radii.tolist(),
         "judge": {"name": judge_name, "fingerprint": judge.fingerprint, "note": judge.note},
         "numbers": dict(zip(scale.names, scale.units)),
@@ -62,6 +62,12 @@ def sum_up(subject, judge, judge_name, readings, resamples=measures.RESAMPLES):
         "notes": readings.notes,
     }
     return found, reports
+
+
+def _walk(settings):
+    """The settings that the codes on the paths follow from; all paths where none are named."""
+    chosen = {} if settings.paths is None else {"paths": settings.paths}
+    return {name: getattr(settings, name) for name in DECIDING} | chosen
 
 
 def short_name(number, label):

@@ -34,20 +34,22 @@ class Walk:
         return np.unique(np.linspace(0, last, min(most, last) + 1).round().astype(int))
 
 
-def find_walk(results, step=lambda shift_steps: WalkSettings.eps, **asked):
+def find_walk(results, step=lambda shift_steps: WalkSettings.eps, paths=None, **asked):
     """The `Walk` below `results` (<exp>/results/<pool>) that the settings name, or one to be walked with them.
 
-    step: shift_steps -> the length of a step of a new walk, if it is not said.
+    step: shift_steps -> the length of a step of a new walk, if it is not said. paths: the numbers of those that are
+    walked; None: all.
     asked: settings of `WalkSettings`; those that are None match any walk that is there. Raises UserError where several
     match, and where the walk has too few steps.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
-    found = [walk for walk in _walks(results)
-             if all(getattr(walk.settings, name) == value for name, value in asked.items())]
+    found = [walk for walk in _walks(results) if walk.settings.paths == paths
+             and all(getattr(walk.settings, name) == value for name, value in asked.items())]
     if len(found) > 1:
         names = ", ".join(f"--shift-steps={walk.settings.shift_steps} --eps={walk.settings.eps:g}" for walk in found)
         raise UserError(f"{results} has several walks: say which one ({names})")
-    settings = WalkSettings(**{"eps": step(asked.get("shift_steps", WalkSettings.shift_steps))} | asked)
+    settings = {"eps": step(asked.get("shift_steps", WalkSettings.shift_steps)), "paths": paths} | asked
+    settings = WalkSettings(**settings)
     walk = found[0] if found else Walk(results / settings.name, settings)
     steps = len(walk.radii) - 1
     if steps < LEAST_STEPS:
@@ -62,9 +64,7 @@ def _walks(results):
         made = next(directory.glob("[!.]*/settings.json"), None)
         evaluated = directory / "evaluation" / "summary.json"
         if made:
-            settings = WalkSettings.read(read_object(made), made)
-            if settings.paths is None:
-                yield Walk(directory, settings)
+            yield Walk(directory, WalkSettings.read(read_object(made), made))
         elif evaluated.is_file() and isinstance(settings := read_object(evaluated).get("walk"), dict):
             yield Walk(directory, WalkSettings.read(settings, evaluated))
 

@@ -63,7 +63,7 @@ class Judging:
     def prepare(self, space, progress):
         """Learn the ranges of its numbers from samples of the generator that are made now. progress(images, of all) is
         told how far it is, and may raise to end it. Raises UserError where no number varies."""
-        samples = read_samples(space, self.gan_sha256, Reader(space, _Locked(self)), FEWER, progress)
+        samples = read_samples(space, self.gan_sha256, Reader(space, _Locked(self)), FEWER, progress=progress)
         self._scale = Scale.of_samples(self.judge, samples.numbers)
 
     def read(self, image):

@@ -73,7 +73,8 @@ class DipolePaths(Method):
                             "--loss=paired, else sets)")
         g.add_argument("--lss-start", choices=("random", "text"),
                        help="where training begins: at random paths, or at directions found from the sentences in "
-                            "closed form (default: text with --loss=paired, else random)")
+                            "closed form (default: text with --loss=paired, which takes the metric of its loss, its "
+                            "shifts and the walk's length from their measurement wherever it begins; else random)")
         g.add_argument("--num-latent-support-dipoles", type=positive_int, metavar="N",
                        help="sets: pairs of support vectors per path (default: 32)")
         g.add_argument("--lss-beta", type=number(float, LSS_BETA), metavar="BETA",
@@ -155,6 +156,17 @@ class DipolePaths(Method):
         start = self.text_start(self.radius) if self.settings.lss_start == "text" else None
         self.trained = self.initial_paths(self.radius, start)
         return {"jung_radius": self.radius, **shifts.facts(*self.shift_range)}
+
+    def begin_roughly(self):
+        """The text start may take minutes."""
+        if self.settings.lss_start != "text":
+            return False
+        self.trained = self.rough_paths().to(self.space.device)
+        return True
+
+    def rough_paths(self):
+        """Random paths, of the kind that the settings ask for."""
+        return self.initial_paths(1.0, None)
 
     @property
     def shift_range(self):

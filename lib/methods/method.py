@@ -120,6 +120,11 @@ class Method:
         self.trained = Lines.random(len(self.labels), self.space.dim, generator_for(self.settings.seed, 2, 0))
         return {}
 
+    def begin_roughly(self):
+        """Make `trained` with the shapes that `begin` gives it, whatever its values, and return True, where `begin`
+        takes long: the memory of a step is measured with it before. By default, nothing is made."""
+        return False
+
     def restore(self, state, source):
         """Make `trained` from the state dict that it had after `begin`. Raises UserError, naming `source`, if that does
         not fit."""

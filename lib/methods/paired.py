@@ -96,6 +96,17 @@ class PairedContraCLIP(DipolePaths):
         walk_length = min(self.sufficient_walk(start), FURTHEST * radius)
         return {"jung_radius": radius, **lengths, "walk_length": walk_length}
 
+    def begin_roughly(self):
+        """It measures the text start, wherever it begins."""
+        from lib.methods.text_start import MOST_DIRECTIONS
+
+        num_paths, dim, width = len(self.labels), self.space.dim, self.clip_encoder.embed_dim
+        paths, targets = self.rough_paths(), torch.full((num_paths, width), width**-0.5)
+        if isinstance(paths, Lines):
+            paths = AveragedLines.along(paths.DIRECTIONS.data, torch.eye(dim)[:MOST_DIRECTIONS])
+        self.trained = Trained(paths, targets, torch.eye(width), torch.ones(num_paths)).to(self.space.device)
+        return True
+
     @property
     def shift_range(self):
         """In units of `Trained.shifts`."""

@@ -122,6 +122,10 @@ function play(time) {
 }
 if (films.length) requestAnimationFrame(play);
 
+// A page that stands alone holds each original image once, whatever number of cards link to it.
+const originals = JSON.parse(document.getElementById("originals")?.textContent ?? "{}");
+document.querySelectorAll("[data-original]").forEach(link => link.href = originals[link.dataset.original]);
+
 const nav = document.querySelector("nav");  // absent where there is only one path
 
 // Marks the path on screen in the navigation, and keeps its entry in view there.

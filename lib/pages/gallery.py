@@ -3,6 +3,7 @@
 gallery.html is filled in by Jinja2, with gallery.css and gallery.js written into it.
 """
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -17,15 +18,22 @@ from lib.pages.results import path_id
 HERE = Path(__file__).parent
 
 
-def write_html(results, path):
-    """Write the gallery of `Results` to a file."""
+def write_html(results, path, picture=str, originals=None):
+    """Write the gallery of `Results` to a file.
+
+    picture: a film's file, relative to the results' folder -> its address in the page. originals: {code: address} of
+    the original images, of a page that stands alone and links to nothing beside it.
+    """
     page = template("gallery.html").render(
         results=results,
+        picture=picture,
+        originals=None if originals is None else in_script(originals),
         paths=[shown_path(k, label) for k, label in enumerate(results.labels)],
         style=own_file("gallery.css"),
         script=own_file("gallery.js"),
         counted=_counted,
         number=number,
+        path_id=path_id,
     )
     write_text(page, path)
 
@@ -40,6 +48,11 @@ def template(name):
 def own_file(name):
     """A file of this folder as it is: neither template nor text to be escaped."""
     return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def in_script(content):
+    """JSON for a script element: no text in it ends the element."""
+    return Markup(json.dumps(content).replace("<", "\\u003c"))
 
 
 def number(figure, digits):

@@ -153,8 +153,18 @@ class Needs:
             self._step(max(size, 2), size)
 
         most = min(self.settings.micro_batch_size or self.rows, self.rows)
-        line = self._line("parts", 1, most, run)
+        line = self._line("parts", self._first_part(), most, run)
         return Line(line.start + COPIES * self._ends(lambda end: end.nbytes), line.slope)
+
+    def _first_part(self):
+        """The images at a time that are measured first: as many as make a clear difference, by what is known of whole
+        batches, and fit."""
+        known = self.lines.get("whole")
+        per_image = known.slope * self.share / self.rows if known else 0
+        if per_image <= 0 or known.start >= UNBOUNDED:
+            return 1
+        fitting = (self.available - max(0, known.start)) / per_image / 2
+        return max(1, math.floor(min(CLEAR / per_image + 1, fitting)))
 
     @property
     def rows(self):

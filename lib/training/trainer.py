@@ -193,15 +193,21 @@ def prepare(experiment, method, automatic=False):
         facts = method.begin()
         return {name: _as_read(value) for name, value in method.trained.state_dict().items()}, facts
 
+    def measure_memory():
+        with doing("measuring the memory that an iteration needs"):
+            size = fitting_micro_batch_size(method, experiment.settings, automatic)
+        experiment.settings = replace(experiment.settings, micro_batch_size=size)
+
     is_new = distributed.from_first(lambda: not experiment.begun)
+    trains = experiment.settings.max_iter > 0
+    is_measured = is_new and trains and method.begin_roughly()
+    if is_measured:
+        measure_memory()
     state, facts = distributed.from_first(initial)
     with nullcontext() if is_new else fitting(experiment.initial_weights):
         method.restore(state, experiment.initial_weights)
-    trains = experiment.settings.max_iter > 0
-    if trains:
-        with doing("measuring the memory that an iteration needs"):
-            facts["micro_batch_size"] = fitting_micro_batch_size(method, experiment.settings, automatic)
-        experiment.settings = replace(experiment.settings, micro_batch_size=facts["micro_batch_size"])
+    if trains and not is_measured:
+        measure_memory()
     if experiment.settings.precision is None:
         with doing("measuring which precision keeps the gradient"):
             facts["precision"] = default_precision(method, experiment.settings.micro_batch_size) if trains else "fp32"

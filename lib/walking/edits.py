@@ -1,7 +1,7 @@
 """Single edits: the image of a code at one shift along each path, without the walk between.
 
     <exp>/results/<pool>/shift_<shift>[-paths<numbers>]/
-        sheet.jpg                       a row for each code: its own image, then one for each path
+        sheet.jpg                       a row for each code: its own image, then one for each path, titles above
         <sha1 of the code>/original_image.jpg, path_000.jpg ..
 """
 
@@ -18,14 +18,14 @@ STEPS = 16  # in which a path that bends is followed to its shift
 
 
 @torch.no_grad()
-def write_edits(space, paths, numbers, sources, directory, shift, w_space=False, batch_size=None):
+def write_edits(space, paths, titles, sources, directory, shift, w_space=False, batch_size=None):
     """Write the edits of the codes in the directories `sources`, this process' share of them, and then a sheet of all.
 
-    numbers: what the paths are called, one for each. shift: how far, towards the first sentence if it is positive.
-    Returns the sheet's file.
+    titles: {number: words} of the paths, which their files and the columns of the sheet are called by. shift: how far,
+    towards the first sentence if it is positive. Returns the sheet's file.
     """
     synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
-    names = ["original_image.jpg", *(f"path_{number:03}.jpg" for number in numbers)]
+    names = ["original_image.jpg", *(f"path_{number:03}.jpg" for number in titles)]
     own, silent = distributed.share(sources), not distributed.is_first()
     for source in tqdm(own, desc="editing", unit="code", dynamic_ncols=True, disable=silent):
         start = read_code(source, space, w_space)
@@ -35,5 +35,6 @@ def write_edits(space, paths, numbers, sources, directory, shift, w_space=False,
     distributed.wait()
     if not silent:
         files = [directory / source.name / name for source in sources for name in names]
-        save_sheet(files, directory / "sheet.jpg", columns=len(names))
+        words = ["start", *(f"{number}: {title}" for number, title in titles.items())]
+        save_sheet(files, directory / "sheet.jpg", columns=len(names), titles=words)
     return directory / "sheet.jpg"

@@ -7,13 +7,14 @@ import math
 import struct
 
 import numpy as np
-from PIL import GifImagePlugin, Image
+from PIL import GifImagePlugin, Image, ImageDraw, ImageFont
 
 from lib.files import replacing
 
 FILM_PIXELS = 2**23  # of all frames together: a browser holds them in 32 MB
 JPEG_BLOCK = 8       # pixels: what is compressed together
 JPEG_WIDEST = 65500  # pixels: libjpeg's limit (JPEG_MAX_DIMENSION)
+TITLE_LINES, TITLE_LINE, TITLE_SIZE = 2, 20, 14  # of a sheet's columns; pixels; together a multiple of a JPEG's blocks
 GIF_SHORTEST = 2     # hundredths of a second: browsers show anything shorter for 10
 GIF_TRAILER = b";"
 
@@ -31,15 +32,44 @@ def save_jpeg(frame, path, size=None, quality=95):
     _save_jpeg(_picture(frame, size), path, quality)
 
 
-def save_sheet(files, path, size=128, columns=8):
-    """Write the pictures in `files` side by side, each `size` pixels high and wide."""
-    columns = min(columns, len(files))
-    sheet = Image.new("RGB", (columns * size, -(-len(files) // columns) * size), "white")
+def save_sheet(files, path, size=128, columns=8, titles=()):
+    """Write the pictures in `files` side by side, each `size` pixels high and wide. titles: what stands above each
+    column."""
+    columns, top = min(columns, len(files)), TITLE_LINES * TITLE_LINE if titles else 0
+    sheet = Image.new("RGB", (columns * size, top + -(-len(files) // columns) * size), "white")
     for i, file in enumerate(files):
         with Image.open(file) as picture:
-            place = i % columns * size, i // columns * size
+            place = i % columns * size, top + i // columns * size
             sheet.paste(picture.convert("RGB").resize((size, size), Image.Resampling.LANCZOS), place)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TITLE_SIZE)
+    for column, title in enumerate(titles):
+        lines = title_lines(title, lambda text: draw.textlength(text, font) <= size - 8)
+        for row, line in enumerate(lines, TITLE_LINES - len(lines)):
+            place = (column + 0.5) * size, (row + 0.5) * TITLE_LINE
+            draw.text(place, line, "black", font, anchor="mm")
     _save_jpeg(sheet, path)
+
+
+def title_lines(title, fits):
+    """The words of a title in at most `TITLE_LINES` lines that each `fits`, cut off with an ellipsis where there are
+    more of them."""
+    lines = [""]
+    for word in title.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if fits(longer) or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    kept = lines[:TITLE_LINES]
+    if len(lines) > TITLE_LINES:
+        kept[-1] += "…"
+    return [line if fits(line) else _shortened(line, fits) for line in kept]
+
+
+def _shortened(line, fits):
+    """The longest beginning of a line that fits with an ellipsis behind it."""
+    line = line.removesuffix("…")
+    return next((line[:end] + "…" for end in range(len(line), 0, -1) if fits(line[:end] + "…")), "…")
 
 
 def _save_jpeg(picture, path, quality=95):

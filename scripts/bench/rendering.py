@@ -24,8 +24,10 @@ SETTINGS = {  # codes, paths, steps in either direction
     "stylegan2_256": (1, 3, 4),
 }
 PICTURES = {
-    "images": {"strip": False, "gif": False},
-    "all": {"strip": True, "strip_number": 9, "strip_height": 256, "gif": True, "gif_height": 256, "gif_fps": 30},
+    "film": {"frames": False, "film": True},
+    "images": {"frames": True},
+    "all": {"frames": True, "film": True, "strip": True, "strip_number": 9, "strip_height": 256, "gif": True,
+            "gif_height": 256, "gif_fps": 30},
 }
 EPS = 0.2
 # Allowed mean difference of a picture's levels. Other batches round differently, by one level in a few places, which
@@ -41,7 +43,8 @@ def parse(arguments):
     )
     parser.add_argument("--setting", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--pictures", nargs="+", choices=PICTURES, default=list(PICTURES),
-                        help="images only, or strips and animations of 256 px too")
+                        help="a film of each path, which is what the command makes without flags; a file for each "
+                             "image; or both, and strips and animations of 256 px")
     parser.add_argument("--device", default=None, help="cpu or cuda (default: cuda where there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads of the generator (default: torch's own choice)")
     parser.add_argument("--batch-size", type=int, help="images at a time (default: the command's)")
@@ -130,8 +133,10 @@ def traverse_plainly(space, support_sets, sources, results, settings):
                 path = walk_plainly(space, support_sets, code, k, settings)
                 frames = [to_uint8(space.synthesise(code))[0] for code in path]
                 images, strips = (results / source.name / name for name in ("paths_images", "paths_strips"))
-                for i, frame in enumerate(frames):
+                for i, frame in enumerate(frames if settings.frames else ()):
                     pictures.save_jpeg(frame, images / f"path_{k:03d}" / f"{i:06d}.jpg")
+                if settings.film:
+                    pictures.save_film(frames, strips / f"path_{k:03d}_film.jpg")
                 if settings.strip:
                     file = strips / f"path_{k:03d}_strip.jpg"
                     pictures.save_strip(frames, file, settings.strip_number, settings.strip_height)

@@ -14,7 +14,9 @@ import torch
 from beside import TIMEOUT, Beside
 
 import evaluate
+from lib.evaluation import experiments
 from lib.evaluation.experiments import Options
+from models.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TORCHRUN = importlib.util.find_spec("torch.distributed.run").origin
@@ -125,6 +127,26 @@ def test_the_walk_that_is_there_is_evaluated(copy, arguments, run_warm):
     assert (copy / walk / "evaluation" / "index.html").read_text().count("_strip.jpg") == 2 * 3
 
 
+def test_some_paths_are_evaluated_as_among_all(evaluated, arguments, run_warm, tmp_path):
+    cwd = tmp_path / "work"
+    shutil.copytree(evaluated[0], cwd)
+    sentences = [*arguments, "--sentences=faces.txt"]  # of all paths: else a CLIP is asked those of the chosen ones
+    process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *sentences, "--paths=old", cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    whole, some = summary_of(cwd), summary_of(cwd, WALK.with_name(f"{WALK.name}-paths1") / "evaluation")
+    (alone,), among = some["paths"], whole["paths"][1]
+    assert alone["label"] == among["label"] and some["walk"]["paths"] == [1]
+    for name in ("own_effect", "leak", "reach", "stray"):
+        assert alone["figures"][name]["value"] == pytest.approx(among["figures"][name]["value"], rel=1e-3)
+    asked = ["evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *sentences, "--paths=1", "--own"]
+    refused = run_warm(*asked, "0:x", cwd=cwd)
+    assert refused.returncode == 2 and "--own 0:x: give a path of 1, a colon" in refused.stderr
+    process = run_warm(*asked, f"1:-{among['own']}", cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    (entry,) = summary_of(cwd, WALK.with_name(f"{WALK.name}-paths1") / "evaluation")["paths"]
+    assert (entry["own"], entry["sign"], entry["own_chosen_by"]) == (among["own"], -1, "user")
+
+
 def test_a_number_of_the_corpus_can_be_named(copy, arguments, run_warm):
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, "--sentences=expressions3",
                        "--own", "1:-no such thing", cwd=copy)  # fmt: skip
@@ -220,6 +242,29 @@ def test_an_experiment_that_is_not_complete_is_refused(copy, arguments, run_warm
     process = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy)
     assert process.returncode == 2 and "has not ended" in process.stderr
     assert listing(copy) == before
+
+
+def test_a_default_judge_that_is_not_here_names_others(trained, monkeypatch):
+    def absent(name, **request):
+        raise UserError(f"the weights of {name} could not be downloaded")
+
+    monkeypatch.chdir(trained)
+    monkeypatch.setattr(experiments, "load_judge", absent)
+    flags = [f"--exp={EXP}", f"--pool={POOL}", "--shift-steps=3", "--eps=2.0", "--no-cuda"]
+    with pytest.raises(UserError, match=r"clip:ViT-B/16 could not be downloaded; or choose .*--judge=faces .*onnx:"):
+        evaluate.main(flags)
+    with pytest.raises(UserError, match=r"clip:mine could not be downloaded$"):
+        evaluate.main([*flags, "--judge=clip:mine"])
+
+
+def test_commands_say_what_they_load(copy, arguments, run_warm):
+    at_once = {"CONTRACLIP_SILENCE": "0"}
+    walk = run_warm("traverse_latent_space.py", f"--exp={EXP}", f"--pool={POOL}", "--shift-steps=3", "--eps=2.0",
+                    "--no-cuda", cwd=copy, env=at_once)  # fmt: skip
+    evaluation = run_warm("evaluate.py", f"--exp={EXP}", f"--pool={POOL}", *arguments, cwd=copy, env=at_once)
+    for process in (walk, evaluation):
+        assert process.returncode == 0 and "loading the generator and the paths ..\n" in process.stderr
+    assert "loading the judge ..\n" in evaluation.stderr
 
 
 def test_images_that_are_not_finite_leave_nothing(copy, arguments, run_warm):

@@ -181,14 +181,40 @@ def test_reach_that_is_not_one_is_found_anew(reach, tmp_path):
         assert store.known_reach(["code"], aims) is None
 
 
-@pytest.mark.parametrize("damage", [{"paths": 5}, {"paths": [5]}, {"judge": None}, {"codes": "many"}])
+def entry_of(label, **changes):
+    """A path's entry in a summary, as far as pages show it."""
+    figures = {name: {"value": 0.5} for name in ("own_effect", "leak", "stray")} | {"leak": {"value": None}}
+    return {"path": 0, "label": label, "own": "red", "sign": 1, "strongest_other": None, "figures": figures} | changes
+
+
+@pytest.mark.parametrize("damage", [
+    {"paths": 5}, {"paths": []}, {"paths": [5]}, {"judge": None}, {"judge": {"name": ["j"]}}, {"codes": "many"},
+    {"pool": None},
+    *({"paths": [entry_of(**{"label": ["a", "b"]} | changes)]} for changes in (
+        {"label": ["a"]}, {"label": ["a", 3]}, {"label": None}, {"own": 3}, {"sign": "+"}, {"path": "0"},
+        {"strongest_other": ["x"]}, {"figures": None}, {"figures": {"leak": {"value": 1}}},
+        {"figures": {name: {"value": "<b>"} for name in ("own_effect", "leak", "stray")}},
+    )),
+])  # fmt: skip
 def test_summary_that_is_damaged_is_not_shown(damage, tmp_path):
-    whole = {"format": 1, "paths": [{"label": ["a", "b"]}], "judge": {"name": "judge"}, "codes": 2}
+    whole = {"format": 1, "paths": [entry_of(["a", "b"])], "judge": {"name": "judge"}, "pool": "pool", "codes": 2}
     walk = tmp_path / "pool" / "walk"
     write_json(whole, walk / "evaluation" / "summary.json")
     assert find_measured(walk, [("a", "b")]).summary == whole
     write_json(whole | damage, walk / "evaluation" / "summary.json")
     assert find_measured(walk, [("a", "b")]) is None
+
+
+def test_a_page_shows_what_was_measured_of_some_of_its_paths(tmp_path):
+    whole = {"format": 1, "judge": {"name": "judge"}, "pool": "pool", "codes": 2}
+    some, one = [entry_of(["a", "b"]), entry_of("c", path=1)], [entry_of("c", own="blue")]
+    for name, paths in (("walk-paths2", one), ("walk-paths0+2", some)):
+        write_json(whole | {"paths": paths}, tmp_path / "pool" / name / "evaluation" / "summary.json")
+    found = find_measured(tmp_path / "pool" / "walk", [("a", "b"), "x", "c"])
+    assert found.link == "../walk-paths0%2B2/evaluation/index.html"  # of more paths
+    assert [found.entry(label) for label in (("a", "b"), "x", "c")] == [some[0], None, some[1]]
+    assert find_measured(tmp_path / "pool" / "walk-paths2", ["c"]).entry("c")["own"] == "blue"
+    assert find_measured(tmp_path / "pool" / "walk", ["x", "y"]) is None
 
 
 def test_stacked_readings_lie_in_files_that_go_by_themselves(tmp_path):

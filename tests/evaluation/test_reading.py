@@ -7,6 +7,7 @@ from colours import ColourJudge, along, cosine, pooled, seen
 
 from lib.evaluation import measures, samples
 from lib.evaluation.evaluation import Subject
+from lib.evaluation.reading import bar
 from lib.evaluation.scale import Scale
 from lib.evaluation.walks import ends_at, paths_from
 from lib.files import save_tensors
@@ -238,6 +239,13 @@ def test_any_space_of_any_generator_is_read(network, name, truncation, subject, 
         numbers = ColourJudge()(seen(space, space.codes_of(z))).numpy()
     np.testing.assert_allclose(readings.along["numbers"][:, 2, 2], numbers, atol=1e-4)
     assert summary["codes"] == 2 and summary["left_out"] == ["flat"]
+
+
+def test_each_bar_says_what_its_images_are_for(evaluate, monkeypatch):
+    said = []
+    monkeypatch.setattr("lib.evaluation.samples.bar", lambda what, total: said.append(what) or bar(what, 0))
+    evaluate()
+    assert said == ["samples that frames are compared with", "samples that give the numbers' ranges"]
 
 
 def test_one_code_is_refused(subject):

@@ -44,6 +44,10 @@ def test_the_walk_that_is_there_is_found_by_what_is_asked(subject, tmp_path):
         write_json(settings.to_json(), results / settings.name / "a_code" / "settings.json")
     found = find_walk(results, shift_steps=6)
     assert found.directory == results / "12_0.5_6.0" and found.radii.tolist() == [0, 1, 2, 3]
+    some = WalkSettings(shift_steps=6, eps=0.5, shift_leap=2, paths=[1])
+    assert find_walk(results, shift_steps=6, eps=0.5, shift_leap=2, paths=[1]).directory == results / some.name
+    write_json(some.to_json(), results / some.name / "a_code" / "settings.json")
+    assert find_walk(results, paths=[1]).settings == some and find_walk(results, shift_steps=6) == found
     with pytest.raises(UserError, match=r"several walks: say which one \(--shift-steps=6 --eps=0.5, --shift-steps=8"):
         find_walk(results, eps=0.5)
     with pytest.raises(UserError, match="1 image in either direction"):
