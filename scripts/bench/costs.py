@@ -125,7 +125,7 @@ class Costs:
         import torch
 
         from lib.evaluation.reading import Reader
-        from lib.walking.traversal import trace
+        from lib.paths.tracing import trace
 
         reader = Reader(self.space, self.judge())
         start = self.space.codes_of(torch.randn(1, self.space.generator.z_dim))
