@@ -10,10 +10,11 @@ Processor time of one thread, and the most memory of a process that trains, libr
     evaluation   one path from one code: 14 images with their judge, without LPIPS
     samples      2,000 of the generator, as its judge reads them once
 
-At 64 px an iteration is measured as it is. Larger networks, of the published shapes with random weights, are measured
-with one code, by --micro-batch-size=1, and what an iteration of nine paths takes follows from the number of images; so
-do the samples of all. GFLOP is the arithmetic of one image through generator and CLIP: at best, a GPU of F TFLOP/s
-takes 72 * 3 * GFLOP / F milliseconds for an iteration, one pass forward and one of twice that backward.
+At 64 px iterations and walks are measured as they are. Of larger networks, of the published shapes with random weights,
+one code by --micro-batch-size=1 and a walk of nine images are measured, and what an iteration of nine paths and a whole
+walk take follows from the numbers of images; so do the samples of all. GFLOP is the arithmetic of one image through
+generator and CLIP: at best, a GPU of F TFLOP/s takes 72 * 3 * GFLOP / F milliseconds for an iteration, one pass forward
+and one of twice that backward.
 """
 
 import argparse
@@ -29,7 +30,7 @@ EMBEDDED = {  # generator, truncation, corpus, judge
 }
 PUBLISHED = {"stylegan2_256": 256, "stylegan2_512": 512, "stylegan2_1024": 1024}
 PATHS = 9  # of which the published shapes' iteration is reckoned
-STEPS, EPS, STEPS_READ, SAMPLES = 16, 0.1, 5, 2000
+STEPS, FEW_STEPS, EPS, STEPS_READ, SAMPLES = 16, 4, 0.1, 5, 2000
 
 
 class Costs:
@@ -105,13 +106,14 @@ class Costs:
         from lib.settings import WalkSettings
         from lib.walking.traversal import traverse
 
-        settings = WalkSettings(shift_steps=STEPS, eps=EPS, frames=False, film=True)
+        steps = STEPS if self.is_whole else FEW_STEPS
+        settings = WalkSettings(shift_steps=steps, eps=EPS, frames=False, film=True)
         with tempfile.TemporaryDirectory() as folder:
             z = torch.randn(1, self.space.generator.z_dim)
             save_tensors(z, Path(folder) / "pool" / "code" / "latent_code_z.pt")
             begin = time.process_time()
             list(traverse(self.space, self.line(), [Path(folder) / "pool" / "code"], Path(folder) / "walk", settings))
-            return time.process_time() - begin
+            return (time.process_time() - begin) * (2 * STEPS + 1) / settings.frames_per_path
 
     def line(self):
         import torch
@@ -159,7 +161,7 @@ def row(name):
     evaluation, samples = fresh_process(measured, name, "evaluation")
     computed = "" if name in EMBEDDED else " (computed)"
     cells = [f"`{name}`", f"{operations / 1e9:.3g}", f"{seconds:.3g} s{computed}", f"{peak / 2**30:.2f} GiB"]
-    cells += [f"{walk:.3g} s", f"{evaluation:.3g} s", f"{samples / 60:.2g} min (computed)"]
+    cells += [f"{walk:.3g} s{computed}", f"{evaluation:.3g} s", f"{samples / 60:.2g} min (computed)"]
     return f"| {' | '.join(cells)} |"
 
 
