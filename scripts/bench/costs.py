@@ -18,9 +18,7 @@ and one of twice that backward.
 """
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 
 from scripts.bench.step import fresh_process, machine, peak_resident
 
@@ -100,20 +98,14 @@ class Costs:
 
     def walk(self):
         """Seconds of a path from one code, with its film."""
-        import torch
-
-        from lib.files import save_tensors
         from lib.settings import WalkSettings
-        from lib.walking.traversal import traverse
+        from scripts.bench.rendering import walk_from_one
 
         steps = STEPS if self.is_whole else FEW_STEPS
         settings = WalkSettings(shift_steps=steps, eps=EPS, frames=False, film=True)
-        with tempfile.TemporaryDirectory() as folder:
-            z = torch.randn(1, self.space.generator.z_dim)
-            save_tensors(z, Path(folder) / "pool" / "code" / "latent_code_z.pt")
-            begin = time.process_time()
-            list(traverse(self.space, self.line(), [Path(folder) / "pool" / "code"], Path(folder) / "walk", settings))
-            return (time.process_time() - begin) * (2 * STEPS + 1) / settings.frames_per_path
+        begin = time.process_time()
+        walk_from_one(self.space, self.line(), settings)
+        return (time.process_time() - begin) * (2 * STEPS + 1) / settings.frames_per_path
 
     def line(self):
         import torch
