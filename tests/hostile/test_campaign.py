@@ -20,7 +20,8 @@ INPUTS = 4_500  # of a minute
 @pytest.mark.parametrize("name", readers.READERS)
 def test_what_the_campaign_mutates_is_accepted_as_it_is(name, tmp_path):
     reader = readers.READERS[name]()
-    for seed, files in enumerate(reader.seeds().values()):
+    different = {tuple(sorted(files.items())): files for files in reader.seeds().values()}
+    for seed, files in enumerate(different.values()):
         directory = tmp_path / str(seed)
         reader.read(directory, campaign.write(files, directory))
 
