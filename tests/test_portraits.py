@@ -93,7 +93,7 @@ def test_biggan_shows_the_class_and_the_portrait_of_its_codes(factor_scorer):
     assert red.argmax() == 0 and green.argmax() == 1 and blue.argmax() == 2 and yellow.argmin() == 2
     for name in (name for part in class_world.PARTS for name in part):
         at = FACTORS.index(name)
-        assert torch.corrcoef(torch.stack([wanted[:, at], found[:, at]]))[0, 1] > 0.7, name
+        assert torch.corrcoef(torch.stack([wanted[:, at], found[:, at]]))[0, 1] > 0.6, name
 
 
 def test_coverage_of_ranges():
