@@ -7,6 +7,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 INPUTS ?= 50000
 DISTURBANCES ?= 200
+# such as LIMIT="--minutes 10": end sooner, with a table of what was tried until then
+LIMIT ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -37,10 +39,10 @@ test: .venv/installed-for-tests chromium
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=10
 
 hostile: .venv/installed-for-tests
-	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/hostile/campaign.py --inputs $(INPUTS) --workers $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/hostile/campaign.py --inputs $(INPUTS) --workers $(WORKERS) $(LIMIT)
 
 kills: .venv/installed-for-tests
-	$(BIN)/python tests/hostile/kills.py --disturbances $(DISTURBANCES)
+	$(BIN)/python tests/hostile/kills.py --disturbances $(DISTURBANCES) $(LIMIT)
 
 # The page is tested in a real browser. Where none can be installed, those tests skip and say why.
 chromium:

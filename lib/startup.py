@@ -15,6 +15,7 @@ PATIENCE = 0.05  # seconds until an import that goes on is looked at again
 
 # What tells idle OpenMP threads how long to spin.
 SPINNING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+BRIEFLY = "1000"  # turns of a loop, some tens of microseconds; by default 300,000
 BUSY = 0.5  # processors that others use
 SHORTEST = 0.04  # seconds in which that can be measured: the system counts in hundredths
 
@@ -47,18 +48,21 @@ def begin():
 
 
 def choose_waiting():
-    """Decide whether idle OpenMP threads sleep at once, before torch is imported, unless the user has decided.
+    """Decide how long idle OpenMP threads spin, before torch is imported, unless the user has decided.
 
-    By default they spin for a while, which takes the processor from other runs: of two side by side on two cores, each
-    took six times as long as alone. Where they sleep, it takes 1.4 times as long, but a run that is alone takes 1.4
-    times as long too, if its images are as small as 64 px. So they sleep if others were at work during the imports.
+    By default they spin so long that a run whose core another process wants takes 13 times the processor time
+    (docs/performance.md). If others were at work during the imports, they sleep at once. Otherwise they spin briefly:
+    this is faster for small images on a machine that is idle, and costs little if others come later.
     """
+    if any(name in os.environ for name in SPINNING):
+        return
     (began, before), others = _others_before, _others_seconds()
     seconds = time.monotonic() - began
-    if before is None or others is None or seconds < SHORTEST or any(name in os.environ for name in SPINNING):
-        return
-    if (others - before) / seconds > BUSY:
+    is_known = before is not None and others is not None and seconds >= SHORTEST
+    if is_known and (others - before) / seconds > BUSY:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    else:
+        os.environ["GOMP_SPINCOUNT"] = BRIEFLY
 
 
 def _others_seconds():

@@ -12,11 +12,16 @@ rebuilds some tokenizers from their vocabulary; here, `tokenizers` reads them as
 """
 
 import difflib
+import logging
+import re
 import warnings
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import open_clip
+import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import RemoteEntryNotFoundError
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
@@ -24,7 +29,7 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer, get_cle
 from tokenizers import Tokenizer
 
 from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface, reason
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.untrusted.safetensors_files import check_safetensors
 from models.untrusted.tensor_files import BrokenFile, check_tensors
 from models.untrusted.text_files import load_json
@@ -33,7 +38,11 @@ TOKENIZER, TOKENIZER_SETTINGS = "tokenizer.json", "tokenizer_config.json"
 SETTINGS = "open_clip_config.json"  # in a folder: the network's settings, and how its images are prepared
 WEIGHTS = (".safetensors", ".bin", ".pth")
 # More than any network of open_clip's has: vocabularies of 256,000 tokens, 100 layers.
-LARGEST, MOST_LAYERS = 1_000_000, 200
+LARGEST, MOST_LAYERS, MOST_PIXELS = 1_000_000, 200, 2048
+LIMITS = {"layers": MOST_LAYERS, "depth": MOST_LAYERS, "image_size": MOST_PIXELS}
+# A network in float32 takes twice the bytes of its file in half precision, and its masks some more.
+MOST_GROWTH, MOST_MORE = 4, 256 << 20
+TIMM_NAME = re.compile(r"[\w.-]+")  # without the address of a hub or a folder
 PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # how images are prepared, in open_clip's lists
 
 
@@ -52,15 +61,33 @@ def load_open_clip(name):
     tokenize, padding = _tokenizer(network["text_cfg"], folder)
     model = _model(source, **options)
     length = network["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH)
-    images = open_clip.transform.PreprocessCfg(**model.visual.preprocess_cfg)
-    height, width = images.size if isinstance(images.size, (tuple, list)) else (images.size, images.size)
-    if height != width:
-        raise UserError(f"{OPEN_CLIP}{name} sees images of {height} x {width} pixels: choose a model for square images")
+    images = _preparation(model, name)
+    height, _ = images.size
     return model, Interface(
         network["embed_dim"], tokenize, length, height, padding, images.mean, images.std,
         "bilinear" if images.interpolation == "bilinear" else "bicubic", images.resize_mode,
         images.fill_color / 127.5 - 1,
     )  # fmt: skip
+
+
+def _preparation(model, name):
+    """How images are prepared for a model, in open_clip's terms. Raises UserError where that cannot be."""
+    stated = model.visual.preprocess_cfg
+    try:
+        images = open_clip.transform.PreprocessCfg(**stated)
+        sizes = images.size if isinstance(images.size, (tuple, list)) else (images.size, images.size)
+        numbers = [*images.mean, *images.std, images.fill_color]
+        is_possible = len(images.mean) == len(images.std) == 3 and 0 not in images.std and all(
+            type(number) in (int, float) and abs(number) < LARGEST for number in numbers)
+    except (TypeError, ValueError, AssertionError):
+        is_possible = False
+    if not is_possible or not all(type(size) is int and 1 <= size <= MOST_PIXELS for size in sizes):
+        raise UserError(f"{OPEN_CLIP}{name} says of how images are prepared what cannot be ({str(stated)[:80]}): "
+                        "download it again")
+    if len(set(sizes)) > 1:
+        raise UserError(f"{OPEN_CLIP}{name} sees images of {sizes[0]} x {sizes[1]} pixels: choose a model for square "
+                        "images")
+    return replace(images, size=tuple(sizes))
 
 
 def _named(name):
@@ -109,6 +136,7 @@ def _network_of(folder):
         raise UserError(f"{file} has no model_cfg with {', '.join(parts)}: it is not a file of open_clip's")
     _check_text(network["text_cfg"])
     _check_sizes(network, file)
+    _check_vision(network["vision_cfg"], file)
     if not any(file.suffix in WEIGHTS for file in folder.iterdir()):
         raise UserError(f"{folder} has no weights (.safetensors, .bin or .pth): put them there")
     return network
@@ -130,10 +158,10 @@ def _model(source, model_name, **options):
     for file in files:
         _check_weights(file, model_name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about odd files before it fails on them
+        with _silent():
+            _check_memory(files, model_name, options)
             model = open_clip.create_model(model_name, require_pretrained=True, weights_only=True, **options)
-    except MemoryError:
+    except (MemoryError, UserError):
         raise
     except Exception as error:  # a damaged file fails in any way: unpickling, a missing key, a wrong shape
         raise UserError(f"{source} holds no weights of {model_name} that can be read ({reason(error)}): give those of "
@@ -141,6 +169,29 @@ def _model(source, model_name, **options):
     for encode in ("encode_text", "encode_image"):  # CoCa normalises its features by default
         setattr(model, encode, partial(getattr(model, encode), normalize=False))
     return model
+
+
+@contextmanager
+def _silent():
+    """Neither torch's warnings about odd files, before it fails on them, nor what the library logs."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+
+
+def _check_memory(files, model_name, options):
+    """Raise UserError where a network needs much more memory than its weights have, before it is asked for."""
+    with torch.device("meta"):
+        model = open_clip.create_model(model_name, load_weights=False, device="meta", **options)
+    needed = sum(one.numel() * one.element_size() for one in [*model.parameters(), *model.buffers()])
+    if needed > MOST_MORE + MOST_GROWTH * max(file.stat().st_size for file in files):
+        raise UserError(f"{files[0]} does not have the weights of its network, which takes {needed / 2**30:,.1f} GiB: "
+                        "download the whole folder again")
 
 
 def _check_weights(file, model_name):
@@ -162,10 +213,20 @@ def _check_sizes(settings, file):
         if isinstance(value, dict):
             _check_sizes(value, file)
         numbers = value if isinstance(value, list) else [value]
-        most = MOST_LAYERS if key in ("layers", "depth") else LARGEST
+        most = LIMITS.get(key, LARGEST)
         for number in numbers:
             if isinstance(number, (int, float)) and not abs(number) <= most:
                 raise UserError(f"{file} has {key} {str(value)[:40]}, where at most {most:,} is possible")
+
+
+def _check_vision(vision, file):
+    """Refuse networks of the package timm that it would fetch from elsewhere."""
+    name = vision.get("timm_model_name")
+    if name is not None and not (isinstance(name, str) and TIMM_NAME.fullmatch(name)):
+        raise UserError(f"{file} names a network that is not one of timm's ({quoted(str(name))}): choose another model")
+    if vision.get("timm_model_pretrained"):
+        raise UserError(f"{file} asks for weights that are not in its folder (timm_model_pretrained): choose another "
+                        "model")
 
 
 def _check_text(text):

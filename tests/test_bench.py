@@ -16,7 +16,7 @@ from lib.training.step import step
 from lib.walking.traversal import traverse
 from models.clip_encoder import load_clip
 from models.dcgan import DCGAN
-from scripts.bench import methods, networks, plain, rendering
+from scripts.bench import costs, methods, networks, plain, rendering
 from scripts.bench.networks import contraclip
 from scripts.bench.transposed import compositions
 
@@ -100,3 +100,16 @@ def test_plain_activations_are_those_of_the_frozen_layers(tiny_stylegan2):
     for layer in ("layer0", "layer4"):
         torch.testing.assert_close(plain.PlainSynthesis(space).features(codes, layer), space.features(codes, layer),
                                    rtol=1e-4, atol=1e-4)  # fmt: skip
+
+
+def test_costs_are_those_of_the_default_recipe(tiny_networks, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one = costs.Costs("stylegan2_256")
+    method = one.method()
+    assert method.settings.loss == "paired" and len(method.labels) == costs.PATHS and method.settings.batch_size == 1
+    portraits = costs.Costs("portraits").method()
+    assert portraits.settings.batch_size == 4 * costs.PATHS and portraits.space.truncation == 0.7
+    operations, (seconds, peak) = one.operations(), one.iteration()
+    assert operations > 1e6 and seconds > 0 and peak > 2**20
+    assert 0 < one.walk() and all(0 < seconds for seconds in one.evaluation())
+    assert not list(tmp_path.rglob("*.pt"))

@@ -15,6 +15,7 @@ import train
 import traverse_latent_space
 from lib.dipoles import load_corpus
 from lib.latent_space import latent_space
+from lib.methods import name_of_run
 from lib.paths.choice import chosen_paths
 from lib.paths.lines import Lines
 from lib.pools import codes_of_z
@@ -44,7 +45,7 @@ def test_a_demo_walks_and_evaluates_what_it_trains(demo):
     assert commands == ["train.py", "sample_gan.py", "traverse_latent_space.py", "sample_gan.py", "evaluate.py"]
     training, sampling, walking, sampled, evaluating = (parsed for _, parsed in demo)
     settings = train.settings_of(training, family_of(training.gan))
-    name = train.experiment_name(settings, len(load_corpus(training.corpus)))
+    name = name_of_run(settings, len(load_corpus(training.corpus)))
     assert walking.exp == evaluating.exp == f"experiments/complete/{name}"
     assert walking.pool == f"{training.gan}-{sampling.num_samples}"
     assert evaluating.pool == f"{training.gan}-{sampled.num_samples}" and sampled.seed != sampling.seed

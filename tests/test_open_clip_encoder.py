@@ -241,6 +241,30 @@ def test_a_sentence_too_long_is_quoted(kind, encoders):
         encoder.encode_text(["a", longest + " a"])
 
 
+# --- folders that say what cannot be
+
+
+@pytest.mark.parametrize("part, changed, said", [
+    ("preprocess_cfg", {"mean": [0.5, "0.5", 0.5]}, "how images are prepared"),
+    ("preprocess_cfg", {"std": [0, 1, 1]}, "how images are prepared"),
+    ("preprocess_cfg", {"mean": 0.5}, "how images are prepared"),
+    ("model_cfg", {"vision_cfg": {"image_size": 32, "layers": 200, "width": 19_200, "patch_size": 16}}, "which takes"),
+    ("model_cfg", {"vision_cfg": {"image_size": 10**6, "layers": 1, "width": 64, "patch_size": 16}}, "image_size"),
+    ("model_cfg", {"vision_cfg": {"image_size": 32, "timm_model_name": "hf-hub:nobody/net"}}, "not one of timm's"),
+    ("model_cfg", {"vision_cfg": {"image_size": 32, "timm_model_name": "resnet18", "timm_model_pretrained": True}},
+     "not in its folder"),
+])  # fmt: skip
+def test_a_folder_is_refused_before_anything_is_fetched_or_built(part, changed, said, folders, tmp_path, capfd):
+    for file in folders("ViT").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    settings = tmp_path / "open_clip_config.json"
+    content = json.loads(settings.read_text())
+    content[part] |= changed
+    settings.write_text(json.dumps(content))
+    assert said in refusal(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
 # --- files of weights, and released ones
 
 

@@ -16,6 +16,7 @@ from lib.paths.support_sets import LatentSupportSets
 from lib.trained import open_experiment
 from lib.training.step import step
 from models.clip_encoder import load_clip
+from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
 
 METRIC = torch.linalg.cholesky(torch.diag(torch.linspace(0.5, 3, 32)) + 0.1)
@@ -201,3 +202,30 @@ def test_corpus_is_looked_at_without_training(run_warm, data, tiny_clip_file, tm
     assert not (tmp_path / "experiments" / "wip").exists() and not (tmp_path / "experiments" / "complete").exists()
     refused = run_warm("train.py", *flags[:2], "--method=sefa", "--check-corpus", cwd=tmp_path)
     assert refused.returncode == 2 and "--check-corpus goes with" in refused.stderr
+
+
+START_DAMAGES = [("targets", (3, 31)), ("targets", (2, 32)), ("metric", (32, 31)), ("shifts", (3, 1)),
+                 ("paths.THETA", (3, 31)), ("paths.BASIS", (32, 3200)), ("paths.BASIS", (0, 32)),
+                 ("paths.TOTAL", (4, 32)), ("paths.MORE", (1,)), ("MORE", (1,))]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, shape", START_DAMAGES)
+def test_start_of_other_shapes_is_refused_by_its_file(name, shape, method):
+    state = method.trained.state_dict()
+    method.restore(state, "start.pt")
+    assert all(torch.equal(one, state[key]) for key, one in method.trained.state_dict().items())
+    with pytest.raises(UserError, match=r"start\.pt is not a start of this run"):
+        method.restore(state | {name: torch.ones(shape)}, "start.pt")
+
+
+@pytest.mark.parametrize("damage", [
+    {"mean": torch.zeros(31)}, {"features": torch.zeros(2, 3)}, {"basis": torch.zeros(2, 31)}, {"differences": None},
+    {"differences": torch.full((2, 4, 5), torch.nan)}, {"more": 3},
+])  # fmt: skip
+def test_damaged_response_in_the_cache_is_measured_again(damage, tmp_path):
+    whole = {"mean": torch.zeros(32), "features": torch.zeros(7, 5), "basis": torch.zeros(4, 32),
+             "differences": torch.zeros(2, 4, 5)}  # fmt: skip
+    torch.save(whole, tmp_path / "response.pt")
+    assert text_start._read(tmp_path / "response.pt", 32).features.shape == (7, 5)
+    torch.save(whole | damage, tmp_path / "response.pt")
+    assert text_start._read(tmp_path / "response.pt", 32) is None

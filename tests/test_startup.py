@@ -90,17 +90,21 @@ def test_output_on_a_full_disk_is_an_error(tmp_path):
     assert (process.returncode, process.stderr) == (2, "download.py: error: No space left on device\n")
 
 
+BRIEFLY = {"GOMP_SPINCOUNT": startup.BRIEFLY}
+
+
 @pytest.mark.parametrize("others, set_before, expected", [
-    (0.6, {}, "PASSIVE"), (0.4, {}, None), (None, {}, None),
-    (2.0, {"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), (2.0, {"GOMP_SPINCOUNT": "9"}, None),
+    (0.6, {}, {"OMP_WAIT_POLICY": "PASSIVE"}), (0.4, {}, BRIEFLY), (None, {}, BRIEFLY),
+    *((others, decided, decided) for others in (0.4, 2.0)
+      for decided in ({"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "9"}, {"KMP_BLOCKTIME": "0"})),
 ])
-def test_idle_threads_sleep_if_others_are_at_work(others, set_before, expected, monkeypatch):
+def test_idle_threads_sleep_if_others_are_at_work_and_spin_briefly_otherwise(others, set_before, expected, monkeypatch):
     """others: processors that other processes use."""
     monkeypatch.setattr(os, "environ", dict(set_before))
     monkeypatch.setattr(startup, "_others_before", (time.monotonic() - 10, 100.0))
     monkeypatch.setattr(startup, "_others_seconds", lambda: None if others is None else 100.0 + 10 * others)
     startup.choose_waiting()
-    assert os.environ.get("OMP_WAIT_POLICY") == expected
+    assert os.environ == expected
 
 
 def test_processor_time_of_others_is_seen():

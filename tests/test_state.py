@@ -15,6 +15,7 @@ from lib.methods.ranger import Ranger
 from lib.pixels import to_uint8
 from lib.training.checkpoints import fitting, read_checkpoint, restore
 from models.errors import UserError
+from models.untrusted.shapes import Misfit, checked
 
 NAME = "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces"
 HUGE = 10**400
@@ -153,6 +154,26 @@ def test_settings_of_the_optimizer_are_those_of_the_run(value):
 def test_start_that_no_network_can_be_made_of_is_refused_by_its_file():
     with pytest.raises(UserError, match=r"start\.pt does not fit this run \(KeyError: 'THETA'\)"), fitting("start.pt"):
         {}["THETA"]
+
+
+EXPECTED = {"weight": torch.zeros(2, 3), "count": torch.tensor(1), "basis": (None, 3)}
+
+
+@pytest.mark.parametrize("name, value", [
+    ("weight", None), ("weight", 3), ("weight", torch.zeros(3, 2)), ("weight", torch.zeros(2, 3).long()),
+    ("weight", torch.full((2, 3), torch.nan)), ("count", torch.tensor(1.0)), ("count", torch.zeros(2).long()),
+    ("basis", torch.zeros(0, 3)), ("basis", torch.zeros(3)), ("basis", torch.zeros(2, 4)), ("more", torch.zeros(1)),
+    (3, torch.zeros(1)), ("weight", "remove"),
+])  # fmt: skip
+def test_tensors_of_a_start_are_checked(name, value):
+    state = {"weight": torch.ones(2, 3).half(), "count": torch.tensor(7), "basis": torch.ones(5, 3).double()}
+    found = checked(state, EXPECTED)
+    assert {name: one.dtype for name, one in found.items()} == {
+        "weight": torch.float32, "count": torch.int64, "basis": torch.float32}  # fmt: skip
+    with pytest.raises(Misfit):
+        checked(damaged(state, [name], value), EXPECTED)
+    with pytest.raises(Misfit):
+        checked([], EXPECTED)
 
 
 # --- through the command

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from lib.arguments import number, positive_int
-from lib.methods.method import Method, parts_of
+from lib.methods.method import Method, parts_of, tensors_of
 from lib.methods.published import Published
 from lib.settings import COUNT, PATHS, POSITIVE, Each, Range, TrainingSettings, setting
 from models.errors import UserError
@@ -160,11 +160,7 @@ class LatentCLR(Method):
         from lib.paths.networks import directions_from_state
 
         parts, projector = parts_of(state, source, "model", "projector"), self._projector()
-        try:
-            projector.load_state_dict(parts["projector"])
-        except RuntimeError:
-            raise UserError(f"{source} has another projector than these settings: remove the directory to begin "
-                            "anew") from None
+        projector.load_state_dict(tensors_of(parts["projector"], projector.state_dict(), source))
         model = directions_from_state(parts["model"], self.space.dim, source)
         self.trained = nn.ModuleDict({"model": model, "projector": projector}).to(self.space.device)
 

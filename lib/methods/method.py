@@ -187,10 +187,23 @@ class Method:
         """Called when the weights have taken the step of an iteration."""
 
 
+def tensors_of(state, expected, source):
+    """The tensors of a run's start, as `models.untrusted.shapes.checked` gives them. Raises UserError, naming
+    `source`, where they do not fit."""
+    from models.untrusted.shapes import Misfit, checked
+
+    try:
+        return checked(state, expected)
+    except Misfit as misfit:
+        raise UserError(f"{source} is not a start of this run, it {misfit}: remove the run's directory to begin anew"
+                        ) from None
+
+
 def parts_of(state, source, *names):
     """{name: state dict of that part}, of a state dict whose keys are "name.key". Raises UserError, naming `source`,
     where it has other parts."""
-    keys = [key.partition(".") for key in state] if isinstance(state, dict) else [("", "", "")]
+    is_flat = isinstance(state, dict) and all(isinstance(key, str) for key in state)
+    keys = [key.partition(".") for key in state] if is_flat else [("", "", "")]
     if not {part for part, _, _ in keys} <= {*names}:
         raise UserError(f"{source} holds other weights than {' and '.join(names)}: remove the directory to begin anew")
     parts = {name: {} for name in names}

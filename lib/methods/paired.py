@@ -21,6 +21,7 @@ from torch import nn
 from lib.draws import generator_for
 from lib.methods import shifts
 from lib.methods.dipole_paths import DipolePaths
+from lib.methods.method import tensors_of
 from lib.paths.lines import Lines
 from lib.paths.support_sets import LatentSupportSets
 from models.errors import UserError
@@ -135,16 +136,20 @@ class PairedContraCLIP(DipolePaths):
         return MULTIPLES[enough] * natural.median().item()
 
     def restore(self, state, source):
-        names = {"targets", "metric", "shifts"}
-        if not isinstance(state, dict) or not names <= state.keys():
+        count, dim, embed_dim = len(self.labels), self.space.dim, self.clip_encoder.embed_dim
+        fixed = {"targets": (count, embed_dim), "metric": (embed_dim, embed_dim), "shifts": (count,)}
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
             raise UserError(f"{source} is not a start of paired training: remove the run's directory to begin anew")
-        paths = {key.removeprefix("paths."): value for key, value in state.items() if key not in names}
-        fixed = [state[name] for name in ("targets", "metric", "shifts")]
+        paths = {key.removeprefix("paths."): value for key, value in state.items() if key not in fixed}
         if self.settings.path == "lines":
+            rank = len(basis) if getattr(basis := paths.get("BASIS"), "ndim", 0) else None
+            shapes = {"THETA": (count, rank), "BASIS": (rank, dim), "TOTAL": (count, dim)}
+            paths = tensors_of(paths, shapes, source)
             module = AveragedLines(paths["THETA"], paths["BASIS"])
         else:
-            module = LatentSupportSets.from_state(paths, self.space.dim, source)
-        self.trained = Trained(module, *fixed).to(self.space.device)
+            module = LatentSupportSets.from_state(paths, dim, source)
+        fixed = tensors_of({key: state[key] for key in fixed if key in state}, fixed, source)
+        self.trained = Trained(module, **fixed).to(self.space.device)
 
     @property
     def paths(self):

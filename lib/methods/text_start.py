@@ -29,6 +29,7 @@ from lib.dipoles import text_differences
 from lib.draws import generator_for
 from lib.files import save_tensors
 from models.errors import UserError
+from models.untrusted.shapes import Misfit, checked
 from models.untrusted.tensor_files import load_tensors
 
 FEATURE_CODES = 1024  # for the covariance of features
@@ -149,7 +150,7 @@ def measure_response(space, see, radius, name, seed=0, progress=None):
     file = _file(radius, name, seed)
 
     def found():
-        response = _read(file)
+        response = _read(file, space.dim)
         if response is None:
             response = _Measuring(space, see, radius, seed, progress).measure()
             save_tensors({one.name: getattr(response, one.name) for one in fields(response)}, file)
@@ -169,14 +170,17 @@ def _file(radius, name, seed):
     return CACHE / f"response-{hashlib.sha256(key.encode()).hexdigest()[:32]}.pt"
 
 
-def _read(file):
-    """The response in a file of the cache; None where there is none, or it cannot be read."""
+def _read(file, dim):
+    """The response in a file of the cache; None where there is none, or it is damaged or of another space."""
     if not file.is_file():
         return None
+    shapes = {"mean": (dim,), "features": (None, None), "basis": (None, dim), "differences": (None, None, None)}
     try:
-        return Response(**load_tensors(file))
-    except (UserError, TypeError):
+        response = Response(**checked(load_tensors(file), shapes))
+    except (UserError, Misfit):
         return None
+    fits = response.differences.shape[1:] == (len(response.basis), response.features.shape[1])
+    return response if fits else None
 
 
 class _Measuring:

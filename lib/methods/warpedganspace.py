@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lib.arguments import number, positive_float, positive_int
 from lib.methods import shifts
-from lib.methods.method import Method, parts_of
+from lib.methods.method import Method, parts_of, tensors_of
 from lib.methods.published import Published
 from lib.settings import COUNT, FACT, PATHS, POSITIVE, Range, TrainingSettings, read_object, setting
 from models.errors import UserError
@@ -130,11 +130,7 @@ class WarpedGANSpace(Method):
         parts = parts_of(state, source, "support_sets", "reconstructor")
         sets = WeightedSupportSets.from_state(parts["support_sets"], self.space.dim, source, **self._learnt())
         reconstructor = self._reconstructor()
-        try:
-            reconstructor.load_state_dict(parts["reconstructor"])
-        except RuntimeError:
-            raise UserError(f"{source} has another reconstructor than {self.settings.reconstructor_type}: remove the "
-                            "directory to begin anew") from None
+        reconstructor.load_state_dict(tensors_of(parts["reconstructor"], reconstructor.state_dict(), source))
         self.trained = nn.ModuleDict({"support_sets": sets, "reconstructor": reconstructor}).to(self.space.device)
 
     def result(self):

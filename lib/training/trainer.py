@@ -206,6 +206,9 @@ def prepare(experiment, method, automatic=False):
     state, facts = distributed.from_first(initial)
     with nullcontext() if is_new else fitting(experiment.initial_weights):
         method.restore(state, experiment.initial_weights)
+        if method.paths.num_paths != len(experiment.labels):
+            raise UserError(f"{experiment.initial_weights} has {method.paths.num_paths} paths, and this run has "
+                            f"{len(experiment.labels)}: remove its directory to begin anew")
     if trains and not is_measured:
         measure_memory()
     if experiment.settings.precision is None:

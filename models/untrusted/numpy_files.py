@@ -64,9 +64,11 @@ def load_named_array(path, name):
     return array.tolist() if array.dtype.kind == "U" else torch.from_numpy(array.astype(np.float32))
 
 
-def check_stored(path):
-    """Raise UserError where the arrays of a .npz file are packed, as `numpy.savez` never does, or claim more bytes than
-    the file has."""
+def load_stored(path):
+    """{name: array} of a .npz file that `numpy.savez` wrote, of numbers or text.
+
+    Raises UserError as `load_array`, and where the arrays are packed, as `numpy.savez` never does.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
@@ -74,12 +76,18 @@ def check_stored(path):
                 raise ValueError("it is packed")
             if sum(record.file_size for record in records) > Path(path).stat().st_size:
                 raise ValueError("it claims more bytes than it has")
+            found = {}
+            for record in records:
+                with archive.open(record) as file:
+                    found[record.filename.removesuffix(".npy")] = _read(file, record.file_size, record.file_size).copy()
+            return found
     except ERRORS as error:
         raise _unreadable(path, error) from None
 
 
-def _read(file, length):
-    """The array in an open member of an archive, which claims to have `length` bytes. Raises one of `ERRORS`."""
+def _read(file, length, most=MOST_BYTES):
+    """The array, of at most `most` bytes, in an open member of an archive, which claims to have `length`. Raises one of
+    `ERRORS`."""
     begin = io.BytesIO(file.read(MOST_HEADER))  # a header's own length would be believed, up to 4 GiB
     version = np.lib.format.read_magic(begin)
     if version not in ((1, 0), (2, 0)):
@@ -89,7 +97,7 @@ def _read(file, length):
     if dtype.hasobject or dtype.kind not in "fiuU":
         raise ValueError(f"its numbers are of the type {dtype}")
     count = math.prod(shape)
-    if any(side < 0 for side in shape) or count * dtype.itemsize > min(MOST_BYTES, length):
+    if any(side < 0 for side in shape) or count * dtype.itemsize > min(most, length):
         raise ValueError(f"it claims {count} numbers")
     if dtype.kind == "U" and count > MOST_TEXTS:
         raise ValueError(f"it has {count:,} texts")

@@ -105,6 +105,15 @@ def write_pool(space, num_codes, folder):
     return sorted(folder.iterdir())
 
 
+def walk_from_one(space, paths, settings):
+    """Our walk from one random code, in a folder that is removed again."""
+    from lib.walking.traversal import traverse
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        list(traverse(space, paths, write_pool(space, 1, folder / "pool"), folder / "walk", settings))
+
+
 def walk_plainly(space, support_sets, code, k, settings):
     """One path from one code, as a list of codes from the end of negative shifts to that of positive ones."""
     import torch

@@ -1,6 +1,7 @@
 """Thousands of hostile files for every reader of strangers' files, and what became of them.
 
     python tests/hostile/campaign.py --inputs 50000 --seed 0
+    python tests/hostile/campaign.py --minutes 10       as many of them as there is time for
 
 For each input: it is accepted, or refused in one line; nothing else is raised, it takes at most 10 s and 4 GB, nothing
 runs, and nothing outside of the input's own directory changes. An input is made anew from its reader's name, the seed
@@ -32,10 +33,10 @@ MEMORY = 4 << 30  # bytes
 SECONDS = 10
 LONGEST_LINE = 600  # characters of a message, of which the file's name is a part
 AT_ONCE = 100  # inputs of one task
-# What a reader has no use for. `open` is looked at more closely.
+# What a reader has no use for. `open` and `shutil.rmtree` are looked at more closely.
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "os.kill", "subprocess.Popen", "socket.connect",
              "pickle.find_class", "os.chmod", "os.chown", "os.link", "os.symlink", "ctypes.dlopen",
-             "shutil.rmtree", "os.truncate", "marshal.loads", "code.__new__")  # fmt: skip
+             "os.truncate", "marshal.loads", "code.__new__")  # fmt: skip
 
 
 class Broken(Exception):
@@ -46,7 +47,7 @@ class Watch:
     """An audit hook, which cannot be removed: it acts while a directory is given."""
 
     def __init__(self):
-        self.directory, self.seen = None, None
+        self.directory, self.seen, self.allowed = None, None, ()
         sys.addaudithook(self.hook)
 
     def hook(self, event, arguments):
@@ -55,10 +56,20 @@ class Watch:
         if event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-            if writes and not str(path).startswith((self.directory, "/dev/null")):
+            if writes and not self._is_own(str(path)):
                 self.seen = f"writes {path}"
-        elif event in FORBIDDEN and not _importing(event):
+        elif event == "shutil.rmtree":
+            if not self._is_own(str(arguments[0])):
+                self.seen = f"removes {arguments[0]}"
+        elif event in FORBIDDEN and event not in self.allowed and not _importing(event):
             self.seen = f"{event} {arguments!r}"[:200]
+
+    def _is_own(self, path):
+        """Whether a path may be written to or removed: it is below the directory, or relative to that or to a
+        descriptor of what is in it."""
+        if path.startswith("/"):
+            return path.startswith((f"{self.directory}/", "/dev/null", "/proc/self/clear_refs"))
+        return ".." not in Path(path).parts and os.getcwd() == self.directory
 
 
 def _importing(event):
@@ -87,21 +98,29 @@ class Outcome:
 
 
 def make(reader, number, seed, directory):
-    """Write the files of one input; the path of the one that was mutated."""
+    """Write the files of one input; the path of the first one, which was mutated unless it was made by hand."""
     draw = mutations.drawn(reader, number, seed)
-    files = _reader(reader)[1]
-    seeds = files[draw.choice(sorted(files))]
-    for name, content in seeds.items():
+    _, seeds, by_hand = _reader(reader)
+    if number < len(by_hand):
+        return write(by_hand[sorted(by_hand)[number]], directory)
+    files = seeds | by_hand
+    first, *others = files[draw.choice(sorted(files))].items()
+    return write(dict([(first[0], mutations.mutated(first[1], draw)), *others]), directory)
+
+
+def write(files, directory):
+    """Write {name: bytes}; returns the path of the first one."""
+    for name, content in files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(mutations.mutated(content, draw) if name == next(iter(seeds)) else content)
-    return directory / next(iter(seeds))
+        path.write_bytes(content)
+    return directory / next(iter(files))
 
 
 def _reader(name, known={}):  # noqa: B006
     if name not in known:
         reader = readers.READERS[name]()
-        known[name] = reader, reader.seeds()
+        known[name] = reader, reader.seeds(), reader.made_by_hand()
     return known[name]
 
 
@@ -112,7 +131,7 @@ def attempt(name, number, seed, directory, watch):
     reader = _reader(name)[0]
     directory.mkdir()
     file = make(name, number, seed, directory)
-    watch.directory, watch.seen = str(directory), None
+    watch.directory, watch.seen, watch.allowed = str(directory), None, reader.allowed
     signal.setitimer(signal.ITIMER_PROF, SECONDS)  # the processor's
     signal.alarm(10 * SECONDS)
     accepted = True
@@ -184,14 +203,24 @@ def canaries(directory):
     return hashlib.sha256(repr(found).encode()).hexdigest()
 
 
+def _tasks(inputs, names):
+    """[(reader, range of numbers)], such that all readers come to their end at about the same time."""
+    shares = {name: readers.READERS[name].share for name in names}
+    counts = {name: max(1, round(inputs * share / sum(shares.values()))) for name, share in shares.items()}
+    found = []
+    for name, count in counts.items():
+        steps = -(-max(counts.values()) // AT_ONCE)
+        ends = [round(count * step / steps) for step in range(steps + 1)]
+        found += [(step, name, range(ends[step], ends[step + 1])) for step in range(steps)]
+    return [(name, numbers) for _, name, numbers in sorted(found, key=lambda task: task[0]) if numbers]
+
+
 def run(inputs, seed, workers, names=tuple(readers.READERS), seconds=None):
     """{reader: Outcome} of so many inputs, shared among the readers; of fewer, where they take more seconds."""
     place = Path(tempfile.mkdtemp(prefix="hostile-"))
     (place / "inputs").mkdir()
     before = canaries(place / "canaries")
-    share = max(1, inputs // len(names))
-    tasks = [(name, range(first, min(first + AT_ONCE, share)), seed, place / "inputs")
-             for first in range(0, share, AT_ONCE) for name in names]  # fmt: skip
+    tasks = [(name, numbers, seed, place / "inputs") for name, numbers in _tasks(inputs, names)]
     outcomes, began = {name: Outcome() for name in names}, time.monotonic()
     for name in names:
         _reader(name)  # the seeds are made once, before the processes
@@ -230,6 +259,7 @@ def main():
     p.add_argument("--inputs", type=int, default=50_000)
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--workers", type=int, default=os.cpu_count())
+    p.add_argument("--minutes", type=float, help="end after so many, with a table of what was tried until then")
     p.add_argument("--reader", choices=readers.READERS, action="append")
     p.add_argument("--number", type=int, help="try this input of --reader alone")
     args = p.parse_args()
@@ -238,7 +268,8 @@ def main():
         with tempfile.TemporaryDirectory() as place:
             print(attempt(args.reader[0], args.number, args.seed, Path(place) / "input", _watch()))
         return
-    outcomes = run(args.inputs, args.seed, args.workers, tuple(args.reader or readers.READERS))
+    seconds = None if args.minutes is None else 60 * args.minutes
+    outcomes = run(args.inputs, args.seed, args.workers, tuple(args.reader or readers.READERS), seconds)
     print(table(outcomes))
     sys.exit(any(found.broken for found in outcomes.values()))
 

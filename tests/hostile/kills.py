@@ -2,6 +2,7 @@
 what an undisturbed run leaves, byte for byte, and no partial file may remain.
 
     python tests/hostile/kills.py --disturbances 200
+    python tests/hostile/kills.py --minutes 10          as many of them as there is time for
 
 Disks are full in a tmpfs whose size is lowered to a random number of bytes below what the command writes; to mount one
 takes root. Others get kills alone.
@@ -250,6 +251,8 @@ def table(all_of_them):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--disturbances", type=int, default=200, help="in all, of all commands")
+    parser.add_argument("--minutes", type=float, default=float("inf"),
+                        help="end after so many, with a table of what was disturbed until then")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="COMMAND", help="such as train.py")
     args = parser.parse_args()
@@ -258,7 +261,7 @@ def main():
     import loopback_server
     import warm
 
-    draw = random.Random(args.seed)
+    draw, end = random.Random(args.seed), time.monotonic() + 60 * args.minutes
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the disk is unmounted
     with (
         tempfile.TemporaryDirectory() as inputs, roomy_directory() as (directory, can_limit), warm.Server() as server,
@@ -273,6 +276,8 @@ def main():
             measure(one, runner)
             print(f"{one.name}: {one.seconds:.1f} s, {one.written:,} bytes undisturbed", flush=True)
         for number in range(args.disturbances):
+            if time.monotonic() > end:
+                break
             kind = KINDS[number // len(chosen) % 2] if can_limit else "kill"
             disturb(chosen[number % len(chosen)], kind, runner, draw)
         pages.shutdown()

@@ -1,39 +1,14 @@
-"""Every reader of strangers' files: valid files for it to be mutated, and how it is called.
-
-A reader gets a directory with the files of one seed, of which one was mutated. Whatever a command would do with what it
-gives, such as building a network, belongs to it.
-"""
+"""Every reader of strangers' files: valid files for it to be mutated, and how it is called."""
 
 import io
 import json
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-DATA = REPOSITORY / "tests" / "data"
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests"), str(REPOSITORY / "tests" / "downloading")]
-
-
-class Reader:
-    """seeds: {name: {file name: bytes}}, the first file is mutated. read(directory, file): raises UserError, or what
-    else is in `refusals`, where a file is refused."""
-
-    refusals = ()
-
-    def seeds(self):
-        raise NotImplementedError
-
-    def read(self, directory, file):
-        raise NotImplementedError
-
-
-def _saved(content, **options):
-    file = io.BytesIO()
-    torch.save(content, file, **options)
-    return file.getvalue()
+from command_readers import COMMAND_READERS
+from reader import DATA, Reader, first, saved
+from small_networks import EMBEDDING, NETWORKS, small_clip, small_clip_model
 
 
 def _files(*names):
@@ -47,7 +22,7 @@ class Generators(Reader):
         from models.formats import genforce, read_generator, safetensors
 
         tiny = read_generator(DATA / "pggan_tiny.pth")
-        legacy = _saved(genforce.content(tiny), _use_new_zipfile_serialization=False)
+        legacy = saved(genforce.content(tiny), _use_new_zipfile_serialization=False)
         with tempfile.TemporaryDirectory() as folder:
             nvidia = tiny_pickle(DATA, Path(folder) / "tiny.pkl").read_bytes()
         rosinality = torch.load(DATA / "rosinality_tiny.pt", weights_only=True)
@@ -56,13 +31,13 @@ class Generators(Reader):
             "legacy": {"legacy.pth": legacy},
             "safetensors": {"tiny.safetensors": safetensors.content(tiny)},
             "nvidia": {"tiny.pkl": nvidia},
-            "without a mean": {"tiny.pt": _saved(rosinality)},
+            "without a mean": {"tiny.pt": saved(rosinality)},
             "settings": {"config.json": (DATA / "biggan_deep_tiny.json").read_bytes(),
                          "biggan_deep_tiny.bin": (DATA / "biggan_deep_tiny.bin").read_bytes()},
         }  # fmt: skip
         dcgan = {f"main.{3 * i}.weight": torch.randn(a, b, 4, 4) for i, (a, b) in enumerate([(8, 8), (8, 3)])}
         dcgan |= {f"main.1.{key}": torch.rand(8) for key in ("weight", "bias", "running_mean", "running_var")}
-        made["dcgan"] = {"dcgan.pt": _saved(dcgan)}
+        made["dcgan"] = {"dcgan.pt": saved(dcgan)}
         names = ("stylegan2_tiny.pth", "pggan_tiny.pth", "rosinality_tiny.pt", "biggan_pytorch_tiny.pth")
         return made | _files(*names)
 
@@ -82,21 +57,13 @@ class Clips(Reader):
     def seeds(self):
         import warnings
 
-        from models.formats.openai_clip import clip
-
-        torch.manual_seed(0)
-        resnet = clip.model.CLIP(16, 32, (1, 1, 1, 1), 8, None, 77, 49408, 64, 1, 1)
-        vit = clip.model.CLIP(16, 32, 1, 64, 16, 77, 49408, 64, 1, 1).eval()
-        for model in (resnet, vit):
-            model.token_embedding.weight.data = torch.zeros(1).expand(49408, 64)  # small files are quickly written
-        states = {name: {key: value.half() for key, value in model.state_dict().items() if value.is_floating_point()}
-                  for name, model in (("resnet", resnet), ("vit", vit))}  # fmt: skip
-        made = {name: {f"{name}.pt": _saved(state)} for name, state in states.items()}
+        made = {kind: {f"{kind}.pt": saved(small_clip(kind))} for kind in NETWORKS}
         file = io.BytesIO()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             texts, images = torch.zeros(1, 77, dtype=torch.long), torch.zeros(1, 3, 32, 32)
-            torch.jit.save(torch.jit.trace(vit, (images, texts), check_trace=False), file)
+            traced = torch.jit.trace(small_clip_model("transformer"), (images, texts), check_trace=False)
+            torch.jit.save(traced, file)
         return made | {"script": {"script.pt": file.getvalue()}}
 
     def read(self, directory, file):
@@ -109,7 +76,7 @@ class Clips(Reader):
 
 class Codes(Reader):
     def seeds(self):
-        return {"w+": {"w+.pt": _saved(torch.randn(2, 10, 32))}, "w": {"w.pt": _saved(torch.randn(3, 32))}}
+        return {"w+": {"w+.pt": saved(torch.randn(2, 10, 32))}, "w": {"w.pt": saved(torch.randn(3, 32))}}
 
     def read(self, directory, file):
         from lib.pools import code_hash, read_w_plus
@@ -163,8 +130,7 @@ class Experiments(Reader):
 
     def seeds(self):
         names = "args.json", "models/semantic_dipoles.json", "models/latent_support_sets.pt"
-        files = {name: (self.DIRECTORY / name).read_bytes() for name in names}
-        return {name: {name: files[name], **files} for name in names}
+        return first({name: (self.DIRECTORY / name).read_bytes() for name in names}, names)
 
     def read(self, directory, file):
         from lib.trained import open_experiment
@@ -172,22 +138,54 @@ class Experiments(Reader):
         open_experiment(directory, DATA / "stylegan2_tiny.pth")
 
 
+STYLES = dict(zip((0, 2, 3, 5, 6, 8, 9, 11, 12), [32] * 6 + [16, 16, 8]))  # widths of convolutions, by number
+
+
 class Checkpoints(Reader):
     """What other projects leave of their methods, for the tiny generator, whose codes have 32 dimensions."""
 
     def seeds(self):
+        from lib.paths.networks import GlobalDirections, NetworkDirections
+
+        self.place = tempfile.TemporaryDirectory()
+        self.clip = Path(self.place.name) / "clip.pt"
+        self.clip.write_bytes(saved(small_clip("transformer")))
+        levels = _perceptrons({f"mapper.{group}_mapping": 32 for group in ("course", "medium", "fine")})
+        texts = _perceptrons({f"text_mapper.mapper_{i}": 32 for i in range(10)}, inputs=EMBEDDING)
+        mappers = {
+            "levels": levels,
+            "single": _perceptrons({"mapper.mapping": 32}),
+            "styles": _perceptrons({f"mapper.mapper_{i}": width for i, width in STYLES.items()}),
+            "counterfactual": {**levels, **texts, "mapper.fc.weight": torch.randn(32, 64),
+                               "mapper.fc.bias": torch.randn(32)},
+        }  # fmt: skip
         options = {"description": "purple hair", "lr": 0.5, "no_fine_mapper": False}
-        groups = {f"mapper.{group}_mapping" for group in ("course", "medium", "fine")}
-        mappers = {"levels": sorted(groups), "single": ["mapper.mapping"]}
-        made = {name: {f"{name}.pt": _saved({"state_dict": _perceptrons(names), "opts": options})}
-                for name, names in mappers.items()}  # fmt: skip
-        directions = {"model": {"params": torch.randn(5, 32)}, "projector": {"0.weight": torch.randn(4, 4)}}
-        return made | {"directions": {"directions.pt": _saved(directions)}}
+        made = {name: {f"{name}.pt": saved({"state_dict": state, "opts": options})} for name, state in mappers.items()}
+        kinds = {"directions": GlobalDirections(5, 32), "networks": NetworkDirections(3, 32, 2)}
+        projector = {"0.weight": torch.randn(4, 4)}
+        for name, model in kinds.items():
+            made[name] = {f"{name}.pt": saved({"model": model.state_dict(), "projector": projector})}
+        return made | self._warpedganspace()
+
+    def _warpedganspace(self):
+        from lib.paths.support_sets import WeightedSupportSets
+
+        sets = WeightedSupportSets.random(4, 2, 32, 0.01, torch.Generator().manual_seed(0)).state_dict()
+        args = {"gan_type": "StyleGAN2", "stylegan2_resolution": 64, "shift_in_w_space": True, "gamma": None,
+                "reconstructor_type": "ResNet", "learn_gammas": False, "batch_size": 2}  # fmt: skip
+        files = {"args.json": json.dumps(args).encode(), "models/support_sets.pt": saved(sets)}
+        return {f"warpedganspace {name}": one for name, one in first(files, files).items()}
 
     def read(self, directory, file):
+        from unittest.mock import patch
+
         from lib.trained import open_experiment
 
-        open_experiment(file, DATA / "stylegan2_tiny.pth")
+        with patch("lib.methods.cf_clip.PUBLISHED_CLIP", self.clip):
+            path = directory if (directory / "models").exists() else file
+            opened = open_experiment(path, DATA / "stylegan2_tiny.pth")
+        code = opened.space.codes_of(torch.zeros(1, 32))
+        opened.paths(opened.space.positions(code), torch.tensor([0]))
 
 
 class Directions(Reader):
@@ -209,7 +207,7 @@ class Directions(Reader):
             "npz": {"d.npz": stored.getvalue()},
             "packed": {"d.npz": packed.getvalue()},
             "npy": {"d.npy": single.getvalue()},
-            "pt": {"d.pt": _saved({"directions": directions})},
+            "pt": {"d.pt": saved({"directions": directions})},
             "safetensors": {"d.safetensors": safetensors.torch.save({"directions": directions})},
         }
 
@@ -221,10 +219,15 @@ class Directions(Reader):
         paths_of(found)
 
 
-def _perceptrons(names):
-    shapes = {"weight": (32, 32), "bias": (32,)}
-    layers = [f"{name}.mapping.{i}" for name in names for i in range(1, 5)]
-    return {f"{layer}.{kind}": torch.randn(*shape) for layer in layers for kind, shape in shapes.items()}
+def _perceptrons(widths, inputs=None):
+    """The tensors of {name: width}, each of four layers. inputs: the width of what the first one takes, if another."""
+    state = {}
+    for name, width in widths.items():
+        for i in range(1, 5):
+            taken = inputs if inputs and i == 1 else width
+            state |= {f"{name}.mapping.{i}.weight": torch.randn(width, taken),
+                      f"{name}.mapping.{i}.bias": torch.randn(width)}  # fmt: skip
+    return state
 
 
 class Graphs(Reader):
@@ -320,5 +323,5 @@ class Pictures(Reader):
 READERS = {
     "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
     "experiments": Experiments, "checkpoints": Checkpoints, "directions": Directions, "graphs": Graphs,
-    "archives": Archives, "looks": Looks, "pictures": Pictures,
+    "archives": Archives, "looks": Looks, "pictures": Pictures, **COMMAND_READERS,
 }  # fmt: skip

@@ -462,6 +462,16 @@ def test_readings_that_are_packed_are_made_anew(tmp_path):
     assert load_arrays(tmp_path / "code.npz")["along"].shape == (4,)
 
 
+def test_readings_that_are_no_arrays_are_made_anew(tmp_path):
+    whole, file = tmp_path / "whole.npz", tmp_path / "code.npz"
+    np.savez(whole, along=np.zeros(4), bend=np.zeros(2))
+    assert load_arrays(whole).keys() == {"along", "bend"}
+    for name, record in (("along", b"along"), ("along.npy", b"no array"), ("more", b"")):
+        assert load_arrays(rewritten(records_of(whole) | {name: record}, file)) is None
+    claiming = records_of(whole)["along.npy"].replace(b"(4,)", b"(9,)")
+    assert load_arrays(rewritten({"along.npy": claiming}, file)) is None
+
+
 # --- JSON
 
 
