@@ -1,8 +1,8 @@
 """What a visitor brings: a picture of one's own, which is inverted, and a code of one's own. None of it is kept."""
 
-import tempfile
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -87,15 +87,24 @@ def read_code(content, name, truncation):
     name = quoted(name or "the file")
     if len(content) > MOST_BYTES:
         raise UserError(f"{name} is too large to hold one code: give a .pt with one tensor (1, ...)")
-    with tempfile.TemporaryDirectory(prefix="code-") as directory:
-        file = Path(directory) / "code.pt"
-        file.write_bytes(content)
+    with _in_memory(content) as file:
         try:
             code = load_tensors(file)
         except UserError as error:
-            raise UserError(str(error).replace(str(file), name)) from None
+            raise UserError(str(error).replace(file, name)) from None
     if not isinstance(code, torch.Tensor) or code.ndim not in (2, 3) or len(code) != 1:
         raise UserError(f"{name} does not hold one code: give a .pt with one tensor (1, ...)")
-    if not code.is_floating_point() or not code.isfinite().all() or not 0 < code.numel() <= MOST_NUMBERS:
+    if not 0 < code.numel() <= MOST_NUMBERS or not code.is_floating_point() or not code.isfinite().all():
         raise UserError(f"{name} holds a code that is not of finite floating-point numbers, or too long")
     return Start.of_code(code, truncation)
+
+
+@contextmanager
+def _in_memory(content):
+    """The path of a file that is on no disk."""
+    descriptor = os.memfd_create("upload")
+    try:
+        os.write(descriptor, content)  # at once: it is no more than MOST_BYTES
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
