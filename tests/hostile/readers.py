@@ -279,9 +279,10 @@ class OwnCodes(Reader):
 
     def read(self, directory, file):
         from lib.exploring.looks import Look
-        from lib.exploring.uploads import read_code
+        from lib.exploring.uploads import MOST_BYTES, read_code
 
-        look = Look("5" * 64, read_code(file.read_bytes(), "code.pt", 0.7))
+        with open(file, "rb") as upload:
+            look = Look("5" * 64, read_code(upload.read(MOST_BYTES + 1), "code.pt", 0.7))
         assert Look.from_link(look.to_link()) == look
 
 
