@@ -26,8 +26,8 @@ def parser():
     p = Parser(description=__doc__, epilog=EXAMPLE, formatter_class=Formatter, allow_abbrev=False)
     g = p.add_argument_group("what is explored")
     g.add_argument("--exp", action="append", default=[], metavar="EXP_DIR",
-                   help="a trained experiment's directory; again for others of the same generator; latest: the one that "
-                        "ended last")
+                   help="a trained experiment's directory, or latest, the one that ended last; again for others of the "
+                        "same generator")
     g.add_argument("--gan", help="a generator, without an experiment; or its file, if that of --exp has moved")
     g.add_argument("--corpus", help="with --gan, sliders for the sentences of a corpus, without training")
     g.add_argument("--judge", metavar="JUDGE", help="what reads the pictures (default: the generator's own judge)")

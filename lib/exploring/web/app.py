@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-# Gradio asks its makers' address whether it is up to date, and the hub for more, unless these are set before its import.
+# Unless these are set before its import, Gradio tells its makers that it runs, and asks whether it is up to date.
 os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 import gradio

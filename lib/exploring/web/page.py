@@ -1,5 +1,5 @@
-"""The page of Gradio's widgets. None of them calls Python: what each does is a function of static/explorer.js, which asks
-our own routes, since a move of a slider must not wait in a queue and no picture may pass through files.
+"""The page of Gradio's widgets. None of them calls Python: what each does is a function of static/explorer.js, which
+asks our own routes, since a slider's move must not wait in a queue, and no picture may pass through files.
 """
 
 from itertools import groupby
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lib.exploring.web.session import OWN_SLIDERS
+from lib.exploring.web.session import OWN_SLIDERS, scale_of
 
 STATIC = Path(__file__).parent / "static"
 HEAD = (STATIC / "head.html").read_text(encoding="utf-8")
@@ -15,9 +15,8 @@ FONTS = {"font": ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-seri
          "font_mono": ["ui-monospace", "Menlo", "Consolas", "monospace"]}  # fmt: skip
 
 # The colours of the gallery: of a light page, and of a dark one.
-GROUND, CARD, TEXT, MUTED, LINE = (
-    ("#f6f5f2", "#14161a"), ("#ffffff", "#1d2026"), ("#22262b", "#e8e6e2"), ("#5f656e", "#9ba1aa"), ("#e2dfd9", "#2f343c"),
-)  # fmt: skip
+GROUND, CARD, LINE = ("#f6f5f2", "#14161a"), ("#ffffff", "#1d2026"), ("#e2dfd9", "#2f343c")
+TEXT, MUTED = ("#22262b", "#e8e6e2"), ("#5f656e", "#9ba1aa")
 ACCENT, ON_ACCENT = ("#1f6f78", "#6cc3cb"), ("#ffffff", "#10262a")
 
 
@@ -52,6 +51,7 @@ def build_page(world):
             with gr.Column(elem_id="stage-column"):
                 _part("stage.html")
                 start = _start(world)
+                _part("changes.html")
             with gr.Column(elem_id="slider-column"):
                 sliders = _sliders(world)
                 _sentences()
@@ -61,7 +61,6 @@ def build_page(world):
         # What a function of ours changes in the widgets is fetched by pressing this.
         refresh = gr.Button("refresh", visible="hidden", elem_id="refresh")
         refresh.click(fn=None, js="() => explorer.widgets()", outputs=[*sliders, *start, *choices])
-        page.load(fn=None, js="() => explorer.begin()")
     return page
 
 
@@ -91,7 +90,7 @@ def _start(world):
         _button("Hold: before", "nothing()", "hold")
         _button("Lock as before", "lock()", "lock")
     with gr.Row(elem_classes="tools start"):
-        seed = gr.Number(value=0, label="Seed", precision=0, minimum=0, maximum=2**31 - 1, elem_id="seed", min_width=110)
+        seed = gr.Number(value=0, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=110)
         truncation = gr.Slider(0, 1, world.truncation, step=0.01, label="Truncation", elem_id="truncation",
                                visible=world.truncates, min_width=150)  # fmt: skip
     for event in (seed.submit, seed.blur):
@@ -118,12 +117,12 @@ def _sliders(world):
 
 def _slider(index, slider=None):
     """The widget of a path; without `slider`, a place for one of the visitor's own, which is shown once it is taken."""
-    low, high, step, title = (-1, 1, 0.01, "own") if slider is None else (slider.low, slider.high, slider.step,
-                                                                         slider.title)  # fmt: skip
+    title, (limit, step) = ("own", (1, 0.01)) if slider is None else (slider.title, scale_of(slider))
     with gr.Column(elem_id=f"path-{index}", elem_classes=["card", "path"] if slider else ["card", "path", "own"]):
         _html("<div class='poles'></div>")
-        widget = gr.Slider(low, high, 0, step=step, label=title)
-    widget.input(fn=None, js=f"(shift) => {{ explorer.move({index}, shift); }}", inputs=[widget])
+        widget = gr.Slider(-limit, limit, 0, step=step, label=title)
+    for event in (widget.input, widget.release):  # the button beside it that resets it is told as a release
+        event(fn=None, js=f"(shift) => {{ explorer.move({index}, shift); }}", inputs=[widget])
     return widget
 
 
@@ -141,18 +140,17 @@ def _sentences():
 
 
 def _figures(world):
-    """The judge's bars, a film strip and a grid. Returns the choices of sliders."""
+    """A film strip and a grid. Returns the choices of sliders."""
     titles = [(slider.title, slider.id) for slider in world.sliders]
     chosen = [slider.id for slider in world.sliders[:2]] + [None, None]
-    _part("changes.html")
     with gr.Column(elem_id="strip", elem_classes="card"):
         _html("<h2>Film strip</h2><p class='note'>One path through what you see. Click a picture to go there.</p>")
         along = gr.Dropdown(titles, value=chosen[0], label="Along", elem_id="along", interactive=True)
         _html("<div class='cells strip' id='strip-cells'></div>")
     with gr.Accordion("Grid of two sliders", open=False, elem_id="grid"):
         with gr.Row(elem_classes="tools"):
-            across = gr.Dropdown(titles, value=chosen[0], label="Across", elem_id="across", interactive=True, min_width=140)
-            down = gr.Dropdown(titles, value=chosen[1], label="Upwards", elem_id="down", interactive=True, min_width=140)
+            across, down = (gr.Dropdown(titles, value=value, label=label, elem_id=name, interactive=True, min_width=140)
+                            for value, label, name in zip(chosen, ("Across", "Upwards"), ("across", "down")))
         show = gr.Button("Show the grid", elem_id="show-grid", size="sm")
         _html("<div class='cells' id='grid-cells'></div>")
     along.change(fn=None, js="(id) => { explorer.showStrip(id); }", inputs=[along])

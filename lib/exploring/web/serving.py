@@ -27,10 +27,11 @@ def serve(args, device):
 
         world = open_world(args.exp, args.gan, args.corpus, args.judge, device)
         try:
+            server = server_of(world, password)
             print(f"explorer: {_address(bound)}", flush=True)
             if password is not None:
                 print(what_listening_means(bound), file=sys.stderr, flush=True)
-            _run(world, password, bound)
+            server.run(sockets=[bound])
         finally:
             world.close()
 
@@ -73,9 +74,9 @@ def listen(address, port):
 
 def what_listening_means(bound):
     address = _address(bound)
-    return (f"{address} answers to everybody who can reach this machine and knows the password: they use its processor "
-            "and memory, and nothing is encrypted, so that whoever sees the network's traffic sees the password and the "
-            "pictures. Nothing that they do is saved here. An ssh tunnel (ssh -L 7860:127.0.0.1:7860) needs no --listen")
+    return (f"{address} answers to everybody who can reach this machine and knows the password: they use its "
+            "processor and memory. Nothing is encrypted: whoever sees the network's traffic sees the password and the "
+            "pictures. Nothing that they do is saved here. A tunnel (ssh -L 7860:127.0.0.1:7860 HOST) does without")
 
 
 def _address(bound):
@@ -83,12 +84,13 @@ def _address(bound):
     return f"http://{f'[{address}]' if ':' in address else address}:{port}"
 
 
-def _run(world, password, bound):
+def server_of(world, password=None):
+    """The uvicorn server of a `lib.exploring.world.World`; `run(sockets=[..])` serves it."""
     import uvicorn
 
     from lib.exploring.web.app import build_app
 
-    config = uvicorn.Config(build_app(world, password), log_level="error", access_log=False, lifespan="off", ws="none",
-                            limit_concurrency=CONNECTIONS, timeout_keep_alive=10, timeout_graceful_shutdown=2,
-                            proxy_headers=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[bound])
+    return uvicorn.Server(uvicorn.Config(
+        build_app(world, password), log_level="error", access_log=False, lifespan="off", ws="none", proxy_headers=False,
+        server_header=False, limit_concurrency=CONNECTIONS, timeout_keep_alive=10, timeout_graceful_shutdown=2,
+    ))  # fmt: skip

@@ -4,6 +4,7 @@ It answers the page's requests by plain values and bytes; `routes` makes HTTP of
 """
 
 import base64
+import math
 import threading
 
 from lib.exploring.looks import LINK, Look
@@ -184,8 +185,7 @@ class Session:
     def forget(self, slider):
         """Remove an own slider."""
         self.visitor.forget(slider)
-        return self._show(self.visitor.moved(self._look.reset(), {name: shift for name, shift in self._look.shifts.items()
-                                                                  if name != slider}))
+        return self._show(self._known(self._look))
 
     def close(self):
         self.visitor.close()
@@ -208,7 +208,12 @@ class Session:
         return self.view(remarks)
 
     def _revisit(self, look):
-        return self.view() if look is None else self._show(look, seen=False)
+        return self.view() if look is None else self._show(self._known(look), seen=False)
+
+    def _known(self, look):
+        """A look without sliders that have been removed."""
+        known = {slider.id for slider in self.visitor.sliders}
+        return self.visitor.moved(look.reset(), {name: shift for name, shift in look.shifts.items() if name in known})
 
     def _begin(self, steps, finish):
         with self._lock:
@@ -234,11 +239,19 @@ class Session:
         return f"{self.world.gan}-{'picture' if seed is None else f'seed-{seed}'}"
 
 
+def scale_of(slider):
+    """(limit, step) of the widget of a slider: round numbers, of which 0 is one. The last step may lead a little beyond
+    the slider's end, where `Visitor.moved` ends it."""
+    step = float(f"{slider.step:.0e}")
+    return float(f"{math.ceil(round(slider.high / step, 6)) * step:.6g}"), step
+
+
 def _slider(slider):
     shown = shown_path(0, (slider.first, slider.second) if slider.second else slider.first)
+    limit, step = scale_of(slider)
     parts = None if shown.name else [shown.opening, shown.left_words, shown.right_words, shown.ending]
     return {"id": slider.id, "first": slider.first, "second": slider.second, "title": slider.title, "parts": parts,
-            "low": slider.low, "high": slider.high, "step": slider.step, "method": slider.method, "space": slider.space,
+            "limit": limit, "step": step, "method": slider.method, "space": slider.space,
             "experiment": slider.experiment, "own": slider.own, "measured": _measured(slider.measured)}  # fmt: skip
 
 
@@ -247,8 +260,8 @@ def _measured(entry):
     if entry is None:
         return None
     figures, other = entry["figures"], entry["strongest_other"]
-    return (f"{entry['own']}{'+' if entry['sign'] > 0 else '−'} moves by {number(figures['own_effect'], 2)} of its range, "
-            f"leak {number(figures['leak'], 2)}{f' ({other})' if other else ''}")
+    own, moved = f"{entry['own']}{'+' if entry['sign'] > 0 else '−'}", number(figures["own_effect"], 2)
+    return f"{own} moves by {moved} of its range, leak {number(figures['leak'], 2)}{f' ({other})' if other else ''}"
 
 
 def _values(slider, count):

@@ -17,8 +17,8 @@ let view = null;  // what it last said of our look
 let shifts = {};  // of the sliders, as they stand now
 let moved = null;  // the slider that was moved last
 let along = null;  // that of the film strip
-let pictureIs = null;  // "preview" or "full", of the shifts and start that are shown
 let beforeIsOld = true;
+let resting = false;  // whether a look waits for being remembered
 let comparison = null;
 const keeping = {}, wanted = {};
 
@@ -73,8 +73,9 @@ const strip = new Latest(() => told(async () => {
   if (answer && slider) showStrip(answer.strip, slider.title, shifts[along] ?? 0, goTo);
 }));
 
-const rest = afterRest(REST, () => told(async () => {
+const settle = afterRest(REST, () => told(async () => {
   await painter.running;
+  resting = false;
   const answer = await ask("settle", {start: view.start.number, shifts});
   if (answer === null) return;
   accept(answer.view);
@@ -82,6 +83,12 @@ const rest = afterRest(REST, () => told(async () => {
   strip.ask();
   if (comparison.shown) needBefore();
 }));
+
+// To be called after each move: the look is remembered and judged once the sliders have come to rest.
+function rest() {
+  resting = true;
+  settle();
+}
 
 // What the server answers
 
@@ -199,29 +206,11 @@ const retruncate = afterRest(REST, () => begin_at(view.start.seed, wanted.trunca
 // What Gradio's widgets call
 
 window.explorer = {
-  async begin() {
-    const isReload = performance.getEntriesByType("navigation")[0]?.type === "reload";
-    const earlier = isReload ? sessionStorage.getItem(KEPT_KEY) : null;
-    const link = location.hash;
-    comparison = new Comparison(needBefore);
-    connect();
-    await told(async () => {
-      about = await ask("hello", {key: earlier});
-      visit(about.key, startAgain);
-      sessionStorage.setItem(KEPT_KEY, about.key);
-      describe();
-      along = about.given[0]?.id ?? null;
-      take(about.view);
-      if (about.working) await act("work");
-      else if (link.startsWith("#look=") && link !== about.view.link) await act("open", {text: link});
-    });
-  },
-
   // The values of all widgets: the sliders, those of a visitor's own, seed, truncation, and the choices of sliders.
   widgets() {
     const own = Array.from({length: about.own_places}, (_, i) => {
       const slider = view.own[i];
-      return slider ? update({label: slider.title, minimum: slider.low, maximum: slider.high, step: slider.step,
+      return slider ? update({label: slider.title, minimum: -slider.limit, maximum: slider.limit, step: slider.step,
                               value: shifts[slider.id] ?? 0}) : update({});
     });
     const choices = sliders().map(({id, title}) => [title, id]);
@@ -235,8 +224,10 @@ window.explorer = {
   move(index, shift) {
     const slider = sliders()[index];
     if (!slider || !Number.isFinite(shift)) return;
-    if (Math.abs(shift) < slider.step / 2) delete shifts[slider.id];
-    else shifts[slider.id] = shift;
+    const rounded = Math.abs(shift) < slider.step / 2 ? 0 : shift;
+    if (rounded === (shifts[slider.id] ?? 0)) return;
+    if (rounded) shifts[slider.id] = rounded;
+    else delete shifts[slider.id];
     moved = slider.id;
     paint(true);
     rest();
@@ -264,6 +255,9 @@ window.explorer = {
     paint(true);
     rest();
   },
+
+  // What is set now, and whether something is still on its way.
+  state: () => view && ({shifts: {...shifts}, start: view.start, busy: Boolean(painter.running || resting)}),
 
   compare: () => comparison.toggle(),
   lock: () => act("lock", {locked: !view.locked}),
@@ -308,6 +302,35 @@ window.explorer = {
     if (answer) tell(`Saved: ${answer.kept}`);
   }),
 };
+
+// Begins once Gradio has built the page.
+async function begin() {
+  const isReload = performance.getEntriesByType("navigation")[0]?.type === "reload";
+  const earlier = isReload ? sessionStorage.getItem(KEPT_KEY) : null;
+  const link = location.hash;
+  comparison = new Comparison(needBefore);
+  connect();
+  await told(async () => {
+    about = await ask("hello", {key: earlier});
+    visit(about.key, startAgain);
+    sessionStorage.setItem(KEPT_KEY, about.key);
+    describe();
+    along = about.given[0]?.id ?? null;
+    take(about.view);
+    if (about.working) await act("work");
+    else if (link.startsWith("#look=") && link !== about.view.link) await act("open", {text: link});
+  });
+}
+
+const building = new MutationObserver(beginOnceBuilt);
+building.observe(document.documentElement, {childList: true, subtree: true});
+beginOnceBuilt();
+
+function beginOnceBuilt() {
+  if (about || !["now", "changes", "strip-cells", "files", "refresh"].every(find)) return;
+  building.disconnect();
+  begin();
+}
 
 const update = (changes) => ({__type__: "update", ...changes});
 

@@ -1,7 +1,7 @@
 // The judge's bars, the film strip and the grid.
 import {element, find, signed} from "./elements.js";
 
-const SHOWN = 8;  // bars, until all are asked for
+const SHOWN = 7;  // bars, until all are asked for
 const NOTICED = 0.03;  // a share of the range
 let all = false;
 
@@ -32,7 +32,7 @@ function bar({name, before, now}) {
   const words = element("span", {className: "unseen"}, `${before.toFixed(2)} before, ${now.toFixed(2)} now`);
   const change = now - before;
   return element("tr", {className: Math.abs(change) < NOTICED ? "same" : ""},
-                 element("th", {scope: "row"}, name), element("td", {}, track, words),
+                 element("th", {scope: "row"}, name.replaceAll("_", " ")), element("td", {}, track, words),
                  element("td", {className: "number"}, signed(change)));
 }
 
