@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from typing import Annotated, Literal
 
+import starlette.exceptions
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -259,7 +260,7 @@ def add_answers_to_errors(app):
         where = ".".join(str(part) for part in first["loc"][1:])
         return _refused(422, f"this is not what the page would ask: {where}: {first['msg']}")
 
-    @app.exception_handler(HTTPException)
+    @app.exception_handler(starlette.exceptions.HTTPException)
     async def http(_request, error):
         return _refused(error.status_code, error.detail)
 
