@@ -157,14 +157,6 @@ def test_grid_of_one_slider_is_refused(tab, shared):
     assert "two different sliders" in refused(tab.ask("grid", across=name, down=name))
 
 
-def test_picture_of_ones_own_that_is_none(tab):
-    headers = {"x-visitor": tab.key, "content-type": "application/octet-stream"}
-    answer = tab.client.post("/explorer/invert?name=notes.txt", content=b"plain text", headers=headers)
-    while answer.status_code == 200 and "work" in answer.json():
-        answer = tab.ask("work")
-    refused(answer)
-
-
 def test_failure_of_the_explorer_itself_does_not_end_it(tab, shared, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(shared.renderer), "picture", lambda *_: 1 / 0)
