@@ -179,5 +179,6 @@ def test_stop_ends_what_goes_on(tab):
     answer = tab.ask("stop")
     while "work" in answer.json():
         answer = tab.ask("work")
+    assert "view" in answer.json(), answer.text
     assert [one["id"] for one in answer.json()["view"]["own"]] == [own]
     assert tab.done("say", first="a cat", second="a dog").status_code == 200
