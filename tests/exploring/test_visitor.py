@@ -57,6 +57,16 @@ def test_shift_beyond_the_range_ends_at_its_end(world, visitor):
     assert visitor.moved(world.look(), {slider.id: -100.0}).shift(slider.id) == slider.low
     with pytest.raises(UserError, match="there is no slider"):
         visitor.moved(world.look(), {"another": 1.0})
+    for shift in (float("nan"), float("inf"), "1", None):
+        with pytest.raises(UserError, match="is not where"):
+            visitor.moved(world.look(), {slider.id: shift})
+
+
+@pytest.mark.parametrize("seed, truncation", [(-1, 1.0), (2**40, 1.0), ("1", 1.0), (True, 1.0), (1, 0), (1, 1.5),
+                                              (1, float("nan")), (1, "1")])  # fmt: skip
+def test_seed_and_truncation_are_checked(world, seed, truncation):
+    with pytest.raises(UserError, match="is not a"):
+        world.look(seed, truncation)
 
 
 def test_history_goes_back_and_forward(world, visitor):
