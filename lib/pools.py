@@ -9,8 +9,8 @@
             latent_code_w.pt, latent_code_w+.pt         (1, w_dim), (1, num_layers, w_dim): where it has W, truncated
             image_z.jpg or image_w.jpg
 
-Pools of codes that come from elsewhere, such as those of inverted photographs, have only latent_code_w+.pt and
-image_w.jpg.
+Pools of codes that come from elsewhere have only latent_code_w+.pt and image_w.jpg. What those of inverted pictures
+have, `lib.inversion.pools` says.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ import torch
 
 from lib.config import LATENT_CODES
 from lib.files import check_generator, read_json, save_tensors, write_json
-from lib.settings import GeneratorSettings, PoolSettings, read_object
+from lib.settings import GeneratorSettings, read_object
 from models import directories
 from models.errors import UserError, quoted
 from models.untrusted.tensor_files import load_tensors
@@ -80,7 +80,8 @@ def read_conditional(file, space):
 
 @contextmanager
 def claimed(directory, settings):
-    """A pool's directory, made where it is missing, with all other processes kept out of it. settings: `PoolSettings`.
+    """A pool's directory, made where it is missing, with all other processes kept out of it. settings: `PoolSettings`,
+    or those of another kind of pool.
 
     Where another process is making a pool with the same settings, waits until it has finished. Raises UserError if the
     pool has codes of other settings, and if there is a symbolic link in the place of a directory.
@@ -121,7 +122,7 @@ def _check_settings(directory, settings):
     file = directory / "args.json"
     if not file.is_file():
         return False
-    before = PoolSettings.read(read_object(file), file)
+    before = type(settings).read(read_object(file), file)
     differing = before.differences(settings, ignored=check_generator(before, settings, directory))
     if differing:
         raise UserError(f"{directory} was made with other arguments ({differing}): repeat them, or remove it")
@@ -140,19 +141,20 @@ def codes_of_z(space, z):
     return {"latent_code_z.pt": z, "latent_code_w.pt": codes[:, 0].clone(), "latent_code_w+.pt": codes.clone()}
 
 
-def write_codes(directory, batch, image_name, synthesise, save_image):
+def write_codes(directory, batch, image_name, synthesise, save_image, beside=None):
     """Write codes and their images, each whole or not at all. Codes that are there already are left alone.
 
     batch: {file name: tensor (1, ...)} for each code; the first tensor names the directory, the last one is what the
     generator takes. synthesise: codes (B, ...) -> frames (B, H, W, 3) uint8. save_image: writes a frame (H, W, 3) to a
-    file. If one code is missing, the whole batch is synthesised, so that a pool that was interrupted ends with the same
-    images as one that was not.
+    file. beside: for each code, a function that writes more files into the directory that it is given. If one code is
+    missing, the whole batch is synthesised, so that a pool that was interrupted ends with the same images as one that
+    was not.
     """
     targets = [directory / code_hash(next(iter(codes.values()))) for codes in batch]
     if all(target.is_dir() for target in targets):
         return
     frames = synthesise(torch.cat([list(codes.values())[-1] for codes in batch]))
-    for target, codes, frame in zip(targets, batch, frames):
+    for target, codes, frame, write in zip(targets, batch, frames, beside or [None] * len(batch)):
         if target.is_dir():
             continue
         partial = directory / f".{target.name}.partial"
@@ -161,6 +163,8 @@ def write_codes(directory, batch, image_name, synthesise, save_image):
             for name, code in codes.items():
                 save_tensors(code, partial / name)
             save_image(frame, partial / image_name)
+            if write:
+                write(partial)
             directories.rename(partial, target)
         finally:
             directories.remove(partial)

@@ -27,15 +27,13 @@ def read_samples(space, generator_sha256, reader, count=COUNT, purpose="frames a
     together. reader: a `Reader` of that space. purpose: what they are for, to be shown: what they give, or are compared
     with. progress(images, of all): is told how far it is, instead of a bar on stderr; what it raises ends the
     reading."""
-    generator, judge = space.generator, reader.judge
-    key = f"{generator_sha256} {judge.fingerprint} {space.truncation} {space.classes} {count} {SEED}"
-    file = CACHE / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    found = distributed.from_first(lambda: _kept(file, key))
+    key = _key(space, generator_sha256, reader.judge, count)
+    found = distributed.from_first(lambda: _kept(key))
     if found is None:
-        z = torch.randn(count, generator.z_dim, generator=torch.Generator().manual_seed(SEED))
+        z = torch.randn(count, space.generator.z_dim, generator=torch.Generator().manual_seed(SEED))
         found = _read(space, z.to(space.device), reader, f"samples that {purpose}", progress)
         if distributed.is_first():
-            save_arrays(file, {"key": np.array(key), **found})
+            save_arrays(_file(key), {"key": np.array(key), **found})
     return Samples(found["numbers"], found.get("features"))
 
 
@@ -66,7 +64,25 @@ def _gathered(own, at_once, count, batches):
     return distributed.gather(padded.unflatten(0, (-1, at_once))[:count], batches).flatten(0, 1).numpy()
 
 
-def _kept(file, key):
+def find_samples(space, generator_sha256, judge, counts):
+    """The `Samples` that the cache has in the first of these numbers; None where it has none."""
+    for count in counts:
+        found = _kept(_key(space, generator_sha256, judge, count))
+        if found is not None:
+            return Samples(found["numbers"], found.get("features"))
+    return None
+
+
+def _key(space, generator_sha256, judge, count):
+    return f"{generator_sha256} {judge.fingerprint} {space.truncation} {space.classes} {count} {SEED}"
+
+
+def _file(key):
+    return CACHE / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+
+
+def _kept(key):
+    file = _file(key)
     arrays = load_arrays(file) if file.is_file() else None
     if arrays is None or str(arrays.pop("key", "")) != key:
         return None

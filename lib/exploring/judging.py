@@ -4,14 +4,15 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from lib.evaluation.reading import Reader
-from lib.evaluation.samples import COUNT, read_samples
+from lib.evaluation.samples import COUNT, find_samples, read_samples
 from lib.evaluation.scale import Scale
 from lib.judges import JUDGE_OF, load_judge
 from models.errors import UserError
 
-FEWER, SMALL = 300, 64  # samples of generators of more than so many pixels: 2000 would take minutes
+FEWER = 400  # samples, where the cache lacks those of evaluate.py: its 2000 take minutes
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Judging:
 
     def __init__(self, name, judge, gan_sha256):
         self.name, self.judge, self.gan_sha256 = name, judge, gan_sha256
-        self._lock, self._scale = threading.Lock(), None
+        self.reading, self._scale = threading.RLock(), None  # one thread at a time reads
         if judge.scaled:
             count = len(judge.names)
             self._scale = Scale(list(judge.names), list(judge.units), np.arange(count), np.zeros(count),
@@ -53,11 +54,16 @@ class Judging:
         """Whether the ranges of its numbers are known."""
         return self._scale is not None
 
+    def recall(self, space):
+        """Take the ranges of its numbers from the generator's samples in the cache, where it has some."""
+        samples = None if self.is_ready else find_samples(space, self.gan_sha256, self.judge, (COUNT, FEWER))
+        if samples:
+            self._scale = Scale.of_samples(self.judge, samples.numbers)
+
     def prepare(self, space, progress):
-        """Learn the ranges of its numbers from the generator's samples, in its cache or made now. progress(images, of
-        all) is told how far it is, and may raise to end it. Raises UserError where no number varies."""
-        count = COUNT if space.generator.resolution <= SMALL else FEWER
-        samples = read_samples(space, self.gan_sha256, Reader(space, _Locked(self)), count, progress)
+        """Learn the ranges of its numbers from samples of the generator that are made now. progress(images, of all) is
+        told how far it is, and may raise to end it. Raises UserError where no number varies."""
+        samples = read_samples(space, self.gan_sha256, Reader(space, _Locked(self)), FEWER, progress=progress)
         self._scale = Scale.of_samples(self.judge, samples.numbers)
 
     def read(self, image):
@@ -74,8 +80,9 @@ class Judging:
         names = zip(self._scale.names, self._scale.units, before.tolist(), now.tolist())
         return sorted((Number(*one) for one in names), key=lambda one: -abs(one.now - one.before))
 
+    @torch.no_grad()
     def __call__(self, images):
-        with self._lock:
+        with self.reading:
             return self.judge(images)
 
 
@@ -91,5 +98,5 @@ class _Locked:
         return self._judging(images)
 
     def features(self, images):
-        with self._judging._lock:
+        with self._judging.reading:
             return self._judging.judge.features(images)

@@ -7,18 +7,22 @@ taken its place.
 import hashlib
 import io
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import torch
-from PIL import Image
 
 from lib.arguments import plain_name
 from lib.exploring import refining
+from lib.exploring.history import History
 from lib.exploring.looks import MOST_SENTENCES, Sentences
+from lib.exploring.pictures import Picture
 from lib.exploring.rendering import Route
 from lib.exploring.sliders import Slider
+from lib.exploring.turns import Stale
+from lib.exploring.uploads import read_code
 from lib.paths.lines import Lines
 from lib.pools import code_hash
 from lib.settings import PoolSettings
@@ -26,64 +30,8 @@ from lib.walking import sampling
 from lib.walking.pictures import gif_image, gif_parts, there_and_back
 from models.errors import UserError, quoted
 
-MOST_LOOKS = 500  # in a history
 COLUMNS = 9  # pictures of a strip
 GIF_HEIGHT = 256  # pixels, but not more than twice the pictures'
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """pixels (H, W, 3) uint8."""
-
-    pixels: np.ndarray
-
-    @property
-    def image(self):
-        return Image.fromarray(self.pixels)
-
-    def png(self):
-        return self._encoded("PNG", compress_level=1)
-
-    def jpeg(self, quality=95):
-        return self._encoded("JPEG", quality=quality, subsampling="4:4:4")
-
-    def _encoded(self, kind, **options):
-        file = io.BytesIO()
-        self.image.save(file, kind, **options)
-        return file.getvalue()
-
-
-class History:
-    """The looks that were seen, and which of them is seen now."""
-
-    def __init__(self):
-        self._looks, self._at = [], -1
-
-    def see(self, look):
-        """Seen now; those that came after the one before are forgotten."""
-        if self._looks and self._looks[self._at] == look:
-            return
-        self._looks = [*self._looks[: self._at + 1], look][-MOST_LOOKS:]
-        self._at = len(self._looks) - 1
-
-    @property
-    def can_go_back(self):
-        return self._at > 0
-
-    @property
-    def can_go_forward(self):
-        return self._at < len(self._looks) - 1
-
-    def back(self):
-        """The look before, which is seen now; None where there is none."""
-        return self._go(-1) if self.can_go_back else None
-
-    def forward(self):
-        return self._go(1) if self.can_go_forward else None
-
-    def _go(self, by):
-        self._at += by
-        return self._looks[self._at]
 
 
 @dataclass(frozen=True)
@@ -99,7 +47,7 @@ class _Own:
 class Visitor:
     def __init__(self, world, key):
         self.world, self.key, self.history = world, key, History()
-        self._own, self._before = {}, (None, None)
+        self._own, self._before, self._asked = {}, (None, None), None
 
     @property
     def sliders(self):
@@ -115,10 +63,14 @@ class Visitor:
 
     def moved(self, look, shifts):
         """A look with some sliders, {id: shift}, elsewhere, within their ranges, and the sentences of the visitor's
-        own that are moved. Raises UserError for a slider that is not there."""
-        shifts = {name: min(max(shift, -self.slider(name).high), self.slider(name).high)
-                  for name, shift in shifts.items()}  # fmt: skip
-        look = look.moved(shifts)
+        own that are moved. Raises UserError for a slider that is not there, and for what is no number."""
+        within = {}
+        for name, shift in shifts.items():
+            high = self.slider(name).high
+            if not isinstance(shift, int | float) or not math.isfinite(shift):
+                raise UserError(f"{quoted(shift)} is not where a slider can be")
+            within[name] = min(max(shift, -high), high)
+        look = look.moved(within)
         return look.saying(own.sentences for name, own in list(self._own.items()) if name in look.shifts)
 
     def adopt(self, look):
@@ -129,7 +81,7 @@ class Visitor:
         """
         if look.gan_sha256 != self.world.gan_sha256:
             raise UserError("this look is of another generator: open an explorer with that one")
-        self.world.turns.ask(self.key, "start", lambda: self.world.renderer.start(look.start))
+        self._ask("start", lambda: self.world.renderer.start(look.start))
         if look.start.seed is not None and not self.world.truncates and look.start.truncation != 1:
             raise UserError("this look has a truncation, which this generator lacks")
         remarks = []
@@ -157,18 +109,23 @@ class Visitor:
 
     def numbers(self, look):
         """[`Number`, ...] of the judge, at the look's start and now; [] without a judge, or while the ranges of its
-        numbers are not known (`prepare_judge`)."""
+        numbers are not known (`prepare_judge`).
+
+        The judge reads in the caller's thread: some take longer than pictures, for which others wait.
+        """
         judging, renderer, routes = self.world.judging, self.world.renderer, self._routes(look)
         if judging is None or not judging.is_ready:
             return []
-
-        def read():
-            if self._before[0] != look.start:
-                self._before = look.start, judging.read(renderer.image(look.reset(), {}))
-                yield
-            return judging.compared(self._before[1], judging.read(renderer.image(look, routes)))
-
-        return self._ask("numbers", read)
+        self._asked = asked = object()
+        image = self._ask("numbers", lambda: renderer.image(look, routes))
+        known, before = self._before
+        start = None if known == look.start else self._ask("numbers", lambda: renderer.image(look.reset(), {}))
+        with judging.reading:
+            if asked is not self._asked:
+                raise Stale
+            before = before if start is None else judging.read(start)
+            self._before = look.start, before
+            return judging.compared(before, judging.read(image))
 
     def strip(self, look, name, count=COLUMNS, full=False):
         """[`Picture`, ...] along a slider, from its low end to its high one, with the others as they are."""
@@ -216,14 +173,30 @@ class Visitor:
             raise UserError(f"{quoted(name)} is not a name for a directory: use letters, digits, and . _ + - only")
         world, code = self.world, self._code(look)
         gan, classes, has_w = world.settings.gan, world.settings.biggan_target_classes, world.renderer.has_w
-        space = sampling.space_of_pool(world.generator, "Z", look.start.truncation, classes)
+        space = world.space(look.start.truncation)
         directory = sampling.pool_directory(gan, classes, name)
         settings = PoolSettings(gan=gan, stylegan_space="W" if has_w else "Z", biggan_target_classes=classes,
                                 truncation=1.0 if has_w else look.start.truncation, num_samples=1,
                                 from_codes="explorer", codes_sha1=code_hash(code))  # fmt: skip
         codes = [{"latent_code_w+.pt" if has_w else "latent_code_z.pt": code}]
-        self._ask("pool", lambda: sampling.make_pool(directory, codes, space, settings, batch_size=1))
+        with world.writing:
+            self._ask("pool", lambda: sampling.make_pool(directory, codes, space, settings, batch_size=1))
         return directory
+
+    # --- what is brought
+
+    def invert(self, content, name=""):
+        """The `Work` of finding the code of a picture, a file's bytes: its result is an `Inverted`. It raises UserError
+        where the bytes are no picture that can be read, and where the generator has no codes to be found."""
+        return self.world.workshop.begin(self.key, "reading the picture", lambda work: (
+            self.world.inverter(content, name, work)))
+
+    def open_code(self, content, name=""):
+        """The `Start` of a file's bytes, as `code_file` gives them. Raises UserError where they hold anything else, or
+        a code of another generator."""
+        start = read_code(content, name, self.world.truncation)
+        self._ask("start", lambda: self.world.renderer.start(start))
+        return start
 
     # --- own sentences
 
@@ -254,10 +227,8 @@ class Visitor:
         judging = self.world.judging
         if judging is None or judging.is_ready:
             return None
-        given = self.world.settings
-        space = sampling.space_of_pool(self.world.generator, "Z", given.truncation, given.biggan_target_classes)
         return self.world.workshop.begin(self.key, "learning what the judge's numbers can be", lambda work: (
-            judging.prepare(space, work.images)))
+            judging.prepare(self.world.space(), work.images)))
 
     def refine(self, name):
         """The `Work` of training the path of an own slider further: its result is another `Slider`, or None where it
@@ -268,7 +239,8 @@ class Visitor:
     def keep(self, names, name):
         """Write own sliders, by their ids, as one experiment. Returns its directory. Raises UserError as
         `refining.keep`."""
-        return refining.keep([self._found(one).path for one in names], name)
+        with self.world.writing:
+            return refining.keep([self._found(one).path for one in names], name)
 
     def forget(self, name):
         """Remove an own slider."""

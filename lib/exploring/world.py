@@ -9,14 +9,16 @@ from lib.exploring.looks import Look, Start
 from lib.exploring.rendering import Renderer
 from lib.exploring.sliders import sliders_of
 from lib.exploring.turns import Turns
+from lib.exploring.uploads import Inverter
 from lib.exploring.visitor import Visitor
 from lib.exploring.work import Workshop
 from lib.methods.dipole_paths import usual_codes
 from lib.methods.own_sentences import OwnSentences
-from lib.settings import TrainingSettings
+from lib.settings import SEED, SHARE, TrainingSettings
 from lib.trained import open_experiment, open_text
+from lib.walking.sampling import space_of_pool
 from models.clip_encoder import would_be_downloaded
-from models.errors import UserError
+from models.errors import UserError, quoted
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
 
@@ -37,13 +39,22 @@ class World:
         self.routes = {slider.id: route for slider, route in made}
         if len(self.routes) < len(self.sliders):
             raise UserError("an experiment is given twice: name each one once")
+        self.inverter = Inverter(self.space())
         self.renderer = Renderer(generator, settings.biggan_target_classes)
         asked = next((one for one in experiments if getattr(one.settings, "clip_model", None)), None)
         self.sentences = OwnSentences(generator, *((asked.settings, asked.labels) if asked else (settings, ())))
+        if judging:
+            judging.recall(self.space())
         self.turns, self.saying, self.workshop = Turns(), Workshop(), Workshop()
+        self.writing = threading.Lock()  # what is kept is written by one visitor at a time
         self._visitors, self._lock = OrderedDict(), threading.Lock()
         if not self.sentences_missing:
             self.saying.begin("", "loading the CLIP", lambda work: _warmed(self.sentences))
+
+    def space(self, truncation=None):
+        """The space of the codes that pools store: W or W+, or Z. truncation: None: the usual one."""
+        truncation = self.truncation if truncation is None else truncation
+        return space_of_pool(self.generator, "Z", truncation, self.settings.biggan_target_classes)
 
     @property
     def preview(self):
@@ -64,8 +75,12 @@ class World:
         return ""
 
     def look(self, seed=0, truncation=None):
-        """The look of a random code."""
+        """The look of a random code. Raises UserError where the seed or the truncation is none."""
         truncation = self.truncation if truncation is None or not self.truncates else truncation
+        if type(seed) is not int or seed not in SEED:
+            raise UserError(f"{quoted(seed)} is not a seed: give a whole number, {SEED}")
+        if type(truncation) not in (int, float) or truncation not in SHARE:
+            raise UserError(f"{quoted(truncation)} is not a truncation: give a number, {SHARE}")
         return Look(self.gan_sha256, Start.of_seed(seed, truncation))
 
     def visitor(self, key=None):

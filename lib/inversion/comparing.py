@@ -67,6 +67,13 @@ class Clip(Pixels):
         return distance
 
 
+def default_comparison():
+    """LPIPS where its weights are on this machine, else pixels."""
+    from lib.judges.perceptual import has_weights
+
+    return LPIPS if has_weights(LPIPS_BACKBONE) else PIXELS
+
+
 def load_comparison(name, device="cpu"):
     """The comparison of a name. Raises UserError where there is none, and where its weights are not here."""
     if name == PIXELS:

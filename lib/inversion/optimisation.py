@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from lib.draws import generator_for
 from lib.inversion.comparing import load_comparison
 from lib.inversion.coordinates import Coordinates, space_of
 from lib.inversion.noise import correlation, noise_maps, normalise, with_noise_of_its_own
@@ -16,6 +17,8 @@ from models.errors import UserError
 RATE = 0.15  # of Adam, in standard deviations of the space's codes
 BETAS = 0.9, 0.99
 RAMP_UP = 0.05  # share of the search in which the rate grows; it falls like half a cosine to the end
+JITTER, CALM, ANNEAL = 0.0, 0.5, 0.0
+STREAM = 24  # of `generator_for`
 PRIOR = 1e-3  # weight of the mean square of the common offsets
 LAYERS = 1e-2  # of that of the layers' own offsets: codes of W+ stay near W where they can (Tov et al. 2021)
 NOISE = 1e5  # of the noise's correlation, as in StyleGAN2's projector
@@ -83,8 +86,14 @@ class Search:
                 progress(min(1, share), distances)
         return self.codes().detach()
 
-    def codes(self):
-        return self.coordinates.codes(self.common, self.layers)
+    def codes(self, share=1.0):
+        """Of the offsets; before the end of the search, these are shaken, all pictures' alike."""
+        strength = JITTER * max(0.0, 1 - share / CALM) ** 2
+        if strength == 0:
+            return self.coordinates.codes(self.common, self.layers)
+        noise = generator_for(self.settings.seed, STREAM, self.step)
+        shaken = self.common + strength * torch.randn(self.common.shape[1:], generator=noise).to(self.common)
+        return self.coordinates.codes(shaken, self.layers)
 
     def _begin(self, state):
         """From the start, or from a `_state` that was saved."""
@@ -131,7 +140,7 @@ class Search:
         """One step; the distances (B,) before it."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate(share)
-        distances = distance(self.space.synthesise(self.codes()))
+        distances = distance(self.space.synthesise(self.codes(share)))
         self.optimizer.zero_grad()
         (distances + self._penalty()).sum().backward()
         self.optimizer.step()
@@ -142,7 +151,7 @@ class Search:
 
     def _penalty(self):
         """How unlikely codes and noise are: (B,)."""
-        penalty = PRIOR * self.common.square().mean(dim=(1, 2))
+        penalty = (PRIOR + ANNEAL * max(0, 1 - self._share() / CALM) ** 2) * self.common.square().mean(dim=(1, 2))
         if self.layers is not None:
             penalty = penalty + LAYERS * self.layers.square().mean(dim=(1, 2))
         for noise in self.noise:

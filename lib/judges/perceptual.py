@@ -79,8 +79,17 @@ def load_lpips(name="alex", device="cpu"):
     return Lpips(layers, backbone.taps, weights).eval().requires_grad_(False).to(device)
 
 
+def has_weights(name="alex"):
+    """Whether torchvision's weights of a backbone are on this machine."""
+    return _place(BACKBONES[name]).is_file()
+
+
+def _place(backbone):
+    return Path(torch.hub.get_dir()) / "checkpoints" / backbone.file
+
+
 def _backbone_file(backbone):
-    file = Path(torch.hub.get_dir()) / "checkpoints" / backbone.file
+    file = _place(backbone)
     get = (f"where there is a network, run `python -c \"import torchvision; torchvision.models.{backbone.build}"
            f"(weights='DEFAULT')\"`, or fetch https://download.pytorch.org/models/{backbone.file} into that place")
     if not file.is_file():

@@ -102,8 +102,8 @@ def test_truncation_of_a_look_is_that_of_its_codes(world, visitor, experiments):
 
 def test_large_pictures_have_previews(world, monkeypatch):
     assert world.preview is None
-    monkeypatch.setattr("lib.exploring.rendering.PREVIEWED", 32)
-    monkeypatch.setattr("lib.exploring.rendering.PREVIEW", 16)
+    monkeypatch.setattr("lib.exploring.rendering.QUICK", 32)
+    monkeypatch.setattr("lib.exploring.rendering.CPU_PREVIEW", 16)
     visitor, look = world.visitor(), world.look()
     assert world.preview == 16
     assert visitor.picture(look, preview=True).pixels.shape == (16, 16, 3)

@@ -57,6 +57,16 @@ def test_shift_beyond_the_range_ends_at_its_end(world, visitor):
     assert visitor.moved(world.look(), {slider.id: -100.0}).shift(slider.id) == slider.low
     with pytest.raises(UserError, match="there is no slider"):
         visitor.moved(world.look(), {"another": 1.0})
+    for shift in (float("nan"), float("inf"), "1", None):
+        with pytest.raises(UserError, match="is not where"):
+            visitor.moved(world.look(), {slider.id: shift})
+
+
+@pytest.mark.parametrize("seed, truncation", [(-1, 1.0), (2**40, 1.0), ("1", 1.0), (True, 1.0), (1, 0), (1, 1.5),
+                                              (1, float("nan")), (1, "1")])  # fmt: skip
+def test_seed_and_truncation_are_checked(world, seed, truncation):
+    with pytest.raises(UserError, match="is not a"):
+        world.look(seed, truncation)
 
 
 def test_history_goes_back_and_forward(world, visitor):
@@ -87,7 +97,7 @@ def test_without_a_judge_there_are_no_numbers(world, visitor):
 
 
 def test_judge_without_a_scale_learns_it_from_samples_once(world, judged, monkeypatch):
-    monkeypatch.setattr("lib.exploring.judging.COUNT", 40)
+    monkeypatch.setattr("lib.exploring.judging.FEWER", 40)
     monkeypatch.setattr("lib.evaluation.samples.CACHE", Path("cache"))
     judge = Colours()
     judge.scaled = False
@@ -98,6 +108,9 @@ def test_judge_without_a_scale_learns_it_from_samples_once(world, judged, monkey
     assert work.share == 1 and judged.prepare_judge() is None
     samples = [judged.numbers(world.look(seed))[0].now for seed in range(6)]
     assert len(set(samples)) == 6 and -2 < min(samples) < max(samples) < 3
+    again = Judging("colours", judge, world.gan_sha256)
+    again.recall(world.space())
+    assert again.is_ready
 
 
 def test_strip_grid_and_animation_show_the_sliders_moved(world, visitor, slider_in):
