@@ -89,7 +89,7 @@ def test_what_the_page_has_no_use_for_is_not_there(path):
 
 def test_body_that_is_too_large_is_refused_without_being_read(monkeypatch):
     monkeypatch.setattr(guard, "BODY_BYTES", 1000)
-    monkeypatch.setattr(guard, "PICTURE_BYTES", 3000)
+    monkeypatch.setitem(guard.FILE_BYTES, "/explorer/invert", 3000)
     app, path = Guard(behind), "/explorer/say"
     assert answer(app, path, LOCAL | {"content-length": "1001"}, "POST")[0] == 413
     assert answer(app, path, LOCAL | {"content-length": "-1"}, "POST")[0] == 413

@@ -157,6 +157,26 @@ def test_grid_of_one_slider_is_refused(tab, shared):
     assert "two different sliders" in refused(tab.ask("grid", across=name, down=name))
 
 
+def test_picture_of_ones_own_that_is_none(tab):
+    headers = {"x-visitor": tab.key, "content-type": "application/octet-stream"}
+    answer = tab.client.post("/explorer/invert?name=notes.txt", content=b"plain text", headers=headers)
+    while answer.status_code == 200 and "work" in answer.json():
+        answer = tab.ask("work")
+    refused(answer)
+
+
+def test_code_is_opened_again(tab, shared):
+    code = tab.ask("file", kind="code").content
+    tab.ask("start", seed=5)
+    headers = {"x-visitor": tab.key, "content-type": "application/octet-stream"}
+    view = tab.client.post("/explorer/code?name=mine.pt", content=code, headers=headers).json()["view"]
+    assert view["start"]["seed"] is None
+    opened = tab.ask("picture", start=view["start"]["number"], shifts={}).content
+    assert opened == tab.client.post("/explorer/before", json={}, headers={"x-visitor": tab.key}).content
+    assert opened == shared.visitor().picture(shared.look(0)).jpeg()
+    assert "mine.pt" in refused(tab.client.post("/explorer/code?name=mine.pt", content=b"PK", headers=headers))
+
+
 def test_failure_of_the_explorer_itself_does_not_end_it(tab, shared, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(type(shared.renderer), "picture", lambda *_: 1 / 0)

@@ -14,8 +14,8 @@ LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 # for: here they are not answered.
 PAGES = ("/", "/theme.css", "/manifest.json", "/favicon.ico")
 FOLDERS = ("/assets/", "/static/", "/explorer/")
-PICTURE_BYTES = 32 << 20
 BODY_BYTES = 512 << 10
+FILE_BYTES = {"/explorer/invert": 32 << 20, "/explorer/code": 1 << 20}  # of the addresses that take a file
 BODY_SECONDS = 30
 ANSWER_SECONDS = 600
 # Of one address: so many requests at once, and so many more in each second. A page loads 60 files, and a slider that is
@@ -158,7 +158,7 @@ def _password_in(authorization):
 
 async def _body(scope, receive):
     """The whole body. Raises Refused if it is larger than what may be sent to its address."""
-    most = PICTURE_BYTES if scope["path"] == "/explorer/invert" else BODY_BYTES
+    most = FILE_BYTES.get(scope["path"], BODY_BYTES)
     too_large = Refused(413, f"at most {most >> 10:,} KiB are taken here: send something smaller")
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
     if lengths and (not lengths[0].isdigit() or int(lengths[0]) > most):

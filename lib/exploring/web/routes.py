@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from lib.exploring.turns import Closed, Stale
-from lib.exploring.web.guard import PICTURE_BYTES
 from lib.exploring.web.session import Session
 from models.errors import UserError, one_line
 
@@ -22,6 +21,7 @@ AT_ONCE = 12  # requests of one session; a page has three at most
 GONE = 410
 
 Id = Annotated[str, Field(max_length=256)]
+FileName = Annotated[str, Query(max_length=256)]
 Sentence = Annotated[str, Field(max_length=4096)]
 Shifts = Annotated[dict[Id, Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]], Field(max_length=4096)]
 
@@ -212,11 +212,12 @@ def router(world, may_write):
         return session.forget(body.slider)
 
     @routes.post("/invert")
-    async def invert(request: Request, session: OfTab, name: Annotated[str, Query(max_length=256)] = ""):
-        content = await request.body()
-        if len(content) > PICTURE_BYTES:
-            raise UserError(f"a picture may have {PICTURE_BYTES >> 20} MiB: make this one smaller")
-        return await run_in_threadpool(session.invert, content, name)
+    async def invert(request: Request, session: OfTab, name: FileName = ""):
+        return await run_in_threadpool(session.invert, await request.body(), name)
+
+    @routes.post("/code")
+    async def code(request: Request, session: OfTab, name: FileName = ""):
+        return await run_in_threadpool(session.open_code, await request.body(), name)
 
     @routes.post("/work")
     def work(session: OfTab):

@@ -152,6 +152,10 @@ class Session:
         """Begin at the code of a picture, a file's bytes."""
         return self._begin([lambda: self.visitor.invert(content, name)], self._inverted)
 
+    def open_code(self, content, name):
+        """Begin at a code, the bytes of a file that `download` gave."""
+        return self._show(self._look.at(self.visitor.open_code(content, name)))
+
     def open(self, text):
         """Restore a look from a link or JSON."""
         look = Look.from_link(text) if text.lstrip().startswith(LINK) else Look.from_json(text)

@@ -347,7 +347,7 @@ function describe() {
 }
 
 function connect() {
-  connectFiles((text) => act("open", {text}), invert);
+  connectFiles((text) => act("open", {text}), (file) => act(`code?name=${shortName(file)}`, file), invert);
   find("stop").addEventListener("click", () => told(() => ask("stop")));
   window.addEventListener("hashchange", () => {
     if (location.hash.startsWith("#look=") && location.hash !== view.link) act("open", {text: location.hash});
@@ -365,12 +365,14 @@ function connect() {
 
 const isTyping = (target) => target.matches("textarea, select, [contenteditable], input:not([type=range])");
 
+const shortName = (file) => encodeURIComponent(file.name.slice(0, 200));
+
 async function invert(file) {
   if (file.size > 32 * 2 ** 20) {
     tell("A picture may have 32 MiB: make this one smaller.", true);
     return;
   }
-  const answer = await act(`invert?name=${encodeURIComponent(file.name.slice(0, 200))}`, file);
+  const answer = await act(`invert?name=${shortName(file)}`, file);
   if (!answer?.inverted) return;
   find("original").src = answer.inverted.original;
   find("inversion-note").textContent = `Your picture, and on the stage the nearest one that ${about.gan} can make `

@@ -1,12 +1,14 @@
 // Files that come in, by dropping or choosing them, and files that go out.
 import {element, find} from "./elements.js";
 
-// opened(text) takes a setting, inverted(file) a picture.
-export function connectFiles(opened, inverted) {
+// opened(text) takes a setting, coded(file) a code, inverted(file) a picture.
+export function connectFiles(opened, coded, inverted) {
   const stage = find("stage");
   const take = async (file) => {
     if (!file) return;
-    if (file.name.toLowerCase().endsWith(".json")) await opened(await file.text());
+    const kind = file.name.toLowerCase().match(/\.(json|pt)$/)?.[1];
+    if (kind === "json") await opened(await file.text());
+    else if (kind === "pt") await coded(file);
     else await inverted(file);
   };
   for (const id of ["picture-file", "setting-file"]) {
