@@ -84,6 +84,7 @@ class Weights:
 GENERATORS = {
     "stylegan2_portraits64": Weights.portraits("stylegan2_portraits64", "StyleGAN2"),
     "pggan_portraits64": Weights.portraits("pggan_portraits64", "ProgGAN"),
+    "biggan_portraits64": Weights.portraits("biggan_portraits64", "BigGAN"),
     "dcgan_faces64": Weights(PRETRAINED / "faces" / "dcgan_faces64.pth", "DCGAN", 64),
     "stylegan2_ffhq1024": Weights.genforce("stylegan2_ffhq1024", "StyleGAN2", 1024),
     "stylegan2_afhqcat512": Weights.genforce("stylegan2_afhqcat512", "StyleGAN2", 512),

@@ -114,6 +114,18 @@ def test_pool_of_codes_from_elsewhere(data, run_warm, tmp_path):
         assert {tuple(code[0, :4].tolist()) for code in codes} == {tuple(row.tolist()) for row in z}
 
 
+def test_embedded_biggan_is_measured_in_a_class_that_is_named(run_warm, tmp_path):
+    gan = ["--gan=biggan_portraits64", "--no-cuda", "--truncation=0.7", "--biggan-target-classes", "Glasses on blue"]
+    assert done(run_warm("sample_gan.py", *gan, "-v", "--num-samples=2", cwd=tmp_path)).count("class 7") == 2
+    unsupervised = ["--method=latentclr", "--num-directions=2", "--batch-size=2", "--feature-layer=layer1"]
+    done(run_warm("train.py", *gan, *unsupervised, "--max-iter=1", cwd=tmp_path))
+    (experiment,) = folders(tmp_path / "experiments" / "complete")
+    assert experiment.name.startswith("LatentCLR_biggan_portraits64-class7-Z")
+    walk = [f"--exp={experiment}", "--pool=biggan_portraits64-class7-2", "--shift-steps=2", "--eps=1", "--no-cuda"]
+    done(run_warm("traverse_latent_space.py", *walk, cwd=tmp_path))
+    assert "judge portraits" in done(run_warm("evaluate.py", *walk, cwd=tmp_path))
+
+
 @pytest.mark.parametrize(
     "script, arguments, named",
     [

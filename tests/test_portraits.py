@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lib.config import CLIP_OF
 from lib.judges.portrait_factors import FACTORS, POLES
 from lib.judges.portraits import load_scorer
 from models.load_generator import load_generator
@@ -75,6 +76,24 @@ def test_generator_makes_the_portraits_its_codes_stand_for(name, factor_scorer, 
     z = torch.randn(1000, world.Z_DIM, generator=torch.Generator().manual_seed(11))
     for factor, wanted, found in zip(FACTORS, world.factors_of(z).T, factor_scorer(images).T):
         assert torch.corrcoef(torch.stack([wanted, found]))[0, 1] > 0.7, factor
+
+
+def test_biggan_shows_the_class_and_the_portrait_of_its_codes(factor_scorer):
+    generator, (z, classes) = load_generator("biggan_portraits64"), class_world.draw_codes(1000, seed=11)
+    assert generator.names() == class_world.NAMES and CLIP_OF["biggan_portraits64"] == "clip_portraits64"
+    with torch.no_grad():
+        images = images_of(generator, z, classes=classes)
+        found = factor_scorer(images)
+    wanted = class_world.factors_of(z, classes)
+    glasses = FACTORS.index("glasses")
+    assert ((found[:, glasses] > 0.5) == (wanted[:, glasses] > 0.5)).float().mean() > 0.99
+    corner = images[:, :, :6, :6].mean(dim=(2, 3))  # of the background
+    shades = torch.stack([corner[classes % len(class_world.BACKGROUNDS) == k].mean(dim=0) for k in range(4)])
+    red, yellow, green, blue = (shade - shade.mean() for shade in shades)
+    assert red.argmax() == 0 and green.argmax() == 1 and blue.argmax() == 2 and yellow.argmin() == 2
+    for name in (name for part in class_world.PARTS for name in part):
+        at = FACTORS.index(name)
+        assert torch.corrcoef(torch.stack([wanted[:, at], found[:, at]]))[0, 1] > 0.6, name
 
 
 def test_coverage_of_ranges():

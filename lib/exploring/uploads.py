@@ -11,6 +11,7 @@ from lib.exploring.pictures import Picture
 from lib.inversion import invert
 from lib.inversion.comparing import default_comparison
 from lib.inversion.pictures import Cutter
+from lib.inversion.reach import LITTLE, between_samples
 from lib.pixels import to_uint8
 from lib.settings import InversionSettings
 from models.errors import UserError, quoted
@@ -36,7 +37,7 @@ class Inverter:
     """Inverts pictures for one generator. space: of the codes that pools store."""
 
     def __init__(self, space):
-        self.space, self._cutter = space, None
+        self.space, self._cutter, self._between = space, None, None
 
     def __call__(self, content, name, work):
         """The `Inverted` of the bytes of a picture. name: what the visitor calls it. work: is told how far it is.
@@ -56,7 +57,19 @@ class Inverter:
             original=Picture(picture.pixels),
             picture=Picture(to_uint8(found.images)[0]),
             distance=found.distances[0].item(),
+            remark=self._remark(found.distances[0].item(), settings),
         )
+
+    def _remark(self, distance, settings):
+        """What is said of a picture that the generator shows in part only. That its own samples can be found all but
+        exactly is taken for granted here; invert.py measures it."""
+        if self._between is None:
+            self._between = between_samples(self.space, settings.compare)
+        share = 1 - distance / self._between
+        if share >= LITTLE:
+            return ""
+        return (f"the generator can show this picture only in part: the code's picture is {distance:.2f} from it, and "
+                f"any two of the generator's own are {self._between:.2f} from each other on average")
 
 
 def search_settings(generator):

@@ -58,12 +58,22 @@ def find_reach(space, settings, gan_sha256, progress=None):
 
 def measured_reach(space, settings, progress=None):
     """The `Reach` of a space's generator, of SAMPLES inversions."""
-    z = torch.randn(SAMPLES, space.generator.z_dim, generator=generator_for(0, STREAM, 0)).to(space.device)
-    with torch.no_grad():
-        targets = space.synthesise(space.codes_of(z)).clamp(-1, 1)
-        other = load_comparison(settings.compare, space.device).to(targets)(targets.roll(1, 0))
+    targets = _samples(space)
     own = invert(space, targets, settings, progress).distances
-    return Reach(own.median().item(), other.mean().item())
+    return Reach(own.median().item(), between_samples(space, settings.compare, targets))
+
+
+@torch.no_grad()
+def between_samples(space, compare, samples=None):
+    """The mean distance between different samples of a space's generator, as `compare` of the settings names it."""
+    samples = _samples(space) if samples is None else samples
+    return load_comparison(compare, space.device).to(samples)(samples.roll(1, 0)).mean().item()
+
+
+@torch.no_grad()
+def _samples(space):
+    z = torch.randn(SAMPLES, space.generator.z_dim, generator=generator_for(0, STREAM, 0)).to(space.device)
+    return space.synthesise(space.codes_of(z)).clamp(-1, 1)
 
 
 def _kept(file, key):

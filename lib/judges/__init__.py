@@ -26,6 +26,7 @@ JUDGES = {
 JUDGE_OF = {
     "stylegan2_portraits64": "portraits",
     "pggan_portraits64": "portraits",
+    "biggan_portraits64": "portraits",
     "dcgan_faces64": "faces64",
 }
 CLIPS = ("ViT-B/16", "ViT-B/32")

@@ -45,7 +45,9 @@ def test_picture_of_another_shape_is_cut_to_a_square(world, visitor, brief):
     wide[:, 55:145] = 200
     file = io.BytesIO()
     Image.fromarray(wide).save(file, "PNG")
-    pixels = visitor.invert(file.getvalue()).result().original.pixels
+    found = visitor.invert(file.getvalue()).result()
+    pixels = found.original.pixels
+    assert "only in part" in found.remark and found.remark.isprintable()
     assert pixels.shape == (64, 64, 3) and (pixels[:, 1:-1] == 200).all() and pixels.min() > 150
 
 

@@ -270,6 +270,21 @@ class Looks(Reader):
         assert Look.from_link(look.to_link()) == look
 
 
+class OwnCodes(Reader):
+    """The code that a visitor of the explorer brings."""
+
+    def seeds(self):
+        codes = {"w+": torch.randn(1, 10, 32), "w": torch.randn(1, 32)}
+        return {name: {"code.pt": saved(code)} for name, code in codes.items()}
+
+    def read(self, directory, file):
+        from lib.exploring.looks import Look
+        from lib.exploring.uploads import read_code
+
+        look = Look("5" * 64, read_code(file.read_bytes(), "code.pt", 0.7))
+        assert Look.from_link(look.to_link()) == look
+
+
 class Archives(Reader):
     def seeds(self):
         from tar_archives import tar
@@ -323,5 +338,5 @@ class Pictures(Reader):
 READERS = {
     "generators": Generators, "clips": Clips, "codes": Codes, "arrays": Arrays, "corpora": Corpora,
     "experiments": Experiments, "checkpoints": Checkpoints, "directions": Directions, "graphs": Graphs,
-    "archives": Archives, "looks": Looks, "pictures": Pictures, **COMMAND_READERS,
+    "archives": Archives, "looks": Looks, "own codes": OwnCodes, "pictures": Pictures, **COMMAND_READERS,
 }  # fmt: skip
