@@ -1,10 +1,13 @@
 # make demo    install everything, then learn, show and measure ten paths of photographic faces
 # make demo-portraits    the same with nine paths of drawn portraits
+# make explore install everything, then explore photographic faces in the browser: by the demo's paths, or without any
+#              by paths in closed form (PORT=7860)
 # make test    install everything, then check the style and the directions of imports, and run the tests
 # make hostile install everything, then read 50,000 hostile files (SECURITY.md)
 # make kills   disturb the commands at 200 random moments, by kill -9 and full disks (as root), and compare the results
 PYTHON ?= python3
 WORKERS ?= 2
+PORT ?= 7860
 INPUTS ?= 50000
 DISTURBANCES ?= 200
 # such as LIMIT="--minutes 10": end sooner, with a table of what was tried until then
@@ -12,13 +15,17 @@ LIMIT ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-portraits test hostile kills chromium clean
+.PHONY: demo demo-portraits explore test hostile kills chromium clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: requirements.txt | $(BIN)/python
 	$(PIP) -r requirements.txt
+	touch $@
+
+.venv/installed-for-exploring: requirements-explore.txt .venv/installed
+	$(PIP) -r requirements-explore.txt
 	touch $@
 
 # All files of requirements count: requirements-dev.txt includes others.
@@ -31,6 +38,11 @@ demo: .venv/installed
 
 demo-portraits: .venv/installed
 	PYTHON=$(BIN)/python bash scripts/demo.sh portraits
+
+FACES_EXP = $(lastword $(wildcard experiments/complete/ContraCLIP_dcgan_faces64-*))
+
+explore: .venv/installed-for-exploring
+	$(BIN)/python explore.py --port=$(PORT) $(if $(FACES_EXP),--exp=$(FACES_EXP),--gan=dcgan_faces64 --corpus=faces)
 
 # Each worker takes whole files in their order, so that what the tests of a file share is made once.
 test: .venv/installed-for-tests chromium

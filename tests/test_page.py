@@ -1,13 +1,13 @@
 """The gallery in a real browser, from file://, as a reader opens it."""
 
 import io
-import json
 import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import complaints, find, needs_chromium, requests, resize, started, webdriver
 from PIL import Image
 
 from lib.files import write_json
@@ -16,13 +16,7 @@ from lib.pages.results import Results
 from lib.pages.single_file import write_single_file
 from lib.walking.pictures import save_film, save_gif, save_jpeg, save_strip
 
-webdriver = pytest.importorskip("selenium.webdriver")
-
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-pytestmark = pytest.mark.skipif(not (Path(CHROMIUM).exists() and Path(DRIVER).exists()),
-                                reason=f"needs {CHROMIUM} and {DRIVER}")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = needs_chromium
 RIGHT, HOME, END = "\ue014", "\ue011", "\ue010"  # WebDriver's key codes
 FRAMES, START = 9, 4
 DIPOLES = [(f"a <big> disc & \"{k}\" rather long to read.", f"a small disc, 'n' {k}.") for k in range(2)]
@@ -78,15 +72,8 @@ def build_alone(folder, away):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(20)
-    yield driver
-    driver.quit()
+    with started(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module", params=["frames", "film"])
@@ -101,11 +88,6 @@ def page(browser, address):
     browser.get_log("browser"), browser.get_log("performance")
     browser.get(address)
     return browser
-
-
-def resize(browser, width, height):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600})
 
 
 def connect(browser, online):
@@ -142,19 +124,6 @@ def disc(browser, selector, cells=1, cell=0):
 
 def disc_of(i):
     return 0.2 + 0.08 * i
-
-
-def find(browser, selector):
-    return browser.find_element("css selector", selector)
-
-
-def complaints(browser):
-    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")]
-
-
-def requests(browser):
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
 
 
 def test_every_picture_loads_and_nothing_comes_from_a_network(page):

@@ -47,8 +47,8 @@ class _Scratch:
 
     begun = False
 
-    def __init__(self, settings, directory):
-        self.settings, self.directory = settings, Path(directory)
+    def __init__(self, settings, labels, directory):
+        self.settings, self.labels, self.directory = settings, labels, Path(directory)
         self.checkpoint = self.directory / "checkpoint.pt"
         self.initial_weights = self.directory / "paths_init.pt"
 
@@ -86,7 +86,7 @@ def refine(sentences, path, work):
     method.clip_encoder, method.start = sentences.encoder, path.found.start
     told = _Told(work, settings.max_iter)
     with tempfile.TemporaryDirectory(prefix="refining-") as directory:
-        scratch = _Scratch(settings, directory)
+        scratch = _Scratch(settings, [path.found.dipole], directory)
         trainer.prepare(scratch, method, automatic=True)
         if not trainer.train(scratch, method, work, [told], quiet=True):
             return None

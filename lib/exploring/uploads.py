@@ -12,7 +12,7 @@ from lib.inversion import invert
 from lib.inversion.comparing import default_comparison
 from lib.inversion.pictures import Cutter
 from lib.inversion.reach import LITTLE, between_samples
-from lib.pixels import to_uint8
+from lib.pixels import to_images, to_uint8
 from lib.settings import InversionSettings
 from models.errors import UserError, quoted
 from models.untrusted.tensor_files import load_tensors
@@ -49,7 +49,7 @@ class Inverter:
             self._cutter = Cutter(self.space)
         picture = self._cutter(content, name or "the picture")
         work.tell(0.0, "looking for the code of the picture")
-        target = torch.from_numpy(picture.pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
+        target = to_images(picture.pixels)[None]
         settings = search_settings(self.space.generator)
         found = invert(self.space, target, settings, lambda share, distances: work.tell(share))
         return Inverted(

@@ -89,7 +89,7 @@ class Workshop:
         """
         work = Work(visitor, what, job)
         with self._changed:
-            other = next((one for one in self._queue if one.visitor == visitor), None)
+            other = next((one for one in self._queue if one.visitor == visitor and not one.done), None)
             if other:
                 raise UserError(f"still {other.what}: wait for it, or stop it")
             self._queue.append(work)

@@ -26,7 +26,7 @@ from lib import pools
 from lib.files import read_json, save_tensors, write_json
 from lib.inversion.optimisation import invert
 from lib.latent_space import latent_space
-from lib.pixels import to_uint8
+from lib.pixels import to_images, to_uint8
 from lib.walking import synthesis
 from lib.walking.pictures import save_jpeg, save_sheet
 from models import directories
@@ -107,7 +107,7 @@ def _batches(directory, pictures, batch_size):
 
 
 def _invert(directory, batch, space, settings, reach, label):
-    targets = torch.stack([torch.from_numpy(picture.pixels) for picture in batch]).permute(0, 3, 1, 2) / 127.5 - 1
+    targets = torch.stack([to_images(picture.pixels) for picture in batch])
     checkpoint = Checkpoint(directory / CHECKPOINT, batch)
     with Bar(label) as progress:
         found = invert(space, targets, settings, progress, checkpoint)

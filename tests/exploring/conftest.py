@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lib.exploring.judging import Judging
 from lib.exploring.world import World
+from lib.judges.judge import Judge
 from lib.latent_space import latent_space
 from lib.methods import text_start
 from lib.methods.contraclip import ContraCLIPSettings
@@ -45,6 +47,20 @@ def experiments(settings, tiny_stylegan2):
     return made
 
 
+class Colours(Judge):
+    """Reads the mean of each colour."""
+
+    names, units, fingerprint, scaled = ["red", "green", "blue"], ["mean"] * 3, "colours", True
+
+    def __call__(self, images):
+        return (images.mean(dim=(2, 3)) + 1) / 2
+
+
+@pytest.fixture(scope="session")
+def judging(settings):
+    return Judging("colours", Colours(), settings.gan_sha256)
+
+
 @pytest.fixture
 def world(experiments, settings, monkeypatch, tmp_path):
     """Works in a directory of its own; what a new sentence needs is measured on few codes."""
@@ -65,3 +81,15 @@ def visitor(world):
 def slider_in(world):
     """slider_in("W") -> the first slider of a space."""
     return lambda space: next(slider for slider in world.sliders if slider.space == space)
+
+
+@pytest.fixture(scope="module")
+def shared(experiments, settings, judging, tmp_path_factory):
+    """A world with a judge for all tests of a file, whose visitors do not see each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("explorer"))
+        patch.setattr(text_start, "FEATURE_CODES", 40)
+        patch.setattr(text_start, "RESPONSE_CODES", 4)
+        made = World(experiments[0].generator, settings, experiments, judging)
+        yield made
+        made.close()
