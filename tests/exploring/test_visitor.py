@@ -265,7 +265,7 @@ def test_refining_that_is_stopped_leaves_nothing(world, visitor, tmp_path):
     work = visitor.refine(slider.id)
     with pytest.raises(UserError, match="still refining"):
         visitor.refine(slider.id)
-    while work.share is None:
+    while work.share is None and not work.done:
         work.wait(0.01)
     work.stop()
     assert work.result() is None and visitor.sliders[-1] == slider
