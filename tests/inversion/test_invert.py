@@ -1,6 +1,7 @@
 """Codes of pictures: `lib.inversion.invert` and what it is made of."""
 
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from lib.inversion import invert
 from lib.inversion import optimisation as optimisation_of_codes
 from lib.inversion.comparing import load_comparison, pixels
 from lib.inversion.coordinates import Coordinates, space_of
-from lib.inversion.noise import correlation, noise_maps, normalise, with_noise_of_its_own
+from lib.inversion.noise import correlation, noisy_layers, normalise, with_noise_of_its_own
 from lib.inversion.starts import regressed, start
 from lib.latent_space import latent_space, limit_resolution
 from lib.settings import InversionSettings
@@ -122,10 +123,26 @@ def test_the_noise_takes_part_and_the_generator_is_left_as_it_was(small_stylegan
 
 def test_noise_is_of_its_own_and_weights_are_shared(small_stylegan2):
     copied = with_noise_of_its_own(small_stylegan2)
-    maps = noise_maps(copied, 3)
-    assert [tuple(one.shape) for one in maps] == [(3, 1, 16, 16), (3, 1, 32, 32)]
-    assert copied.synthesis.layer3.noise is maps[0] and small_stylegan2.synthesis.layer3.noise.shape[0] == 1
+    layers = noisy_layers(copied)
+    assert layers == [copied.synthesis.layer3, copied.synthesis.layer6]
     assert all(a is b for a, b in zip(copied.parameters(), small_stylegan2.parameters(), strict=True))
+    layers[0].noise = torch.zeros(3, 1, 16, 16)
+    assert small_stylegan2.synthesis.layer3.noise.shape[0] == 1
+
+
+def test_of_several_tries_the_best_is_kept(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    _, targets = samples(space, 3)
+    one, several = (invert(space, targets, replace(QUICK, tries=tries)) for tries in (1, 4))
+    assert several.codes.shape == one.codes.shape
+    assert several.distances.sum() < one.distances.sum()
+    kept = Kept(stop_at=3)
+    for stop_at in (7, None):  # before and after the others are left
+        with suppress(KeyboardInterrupt):
+            invert(space, targets, replace(QUICK, tries=4), checkpoint=kept)
+        assert kept.state["values"][0].shape[0] == (12 if kept.stop_at == 3 else 3)
+        kept.stop_at = stop_at
+    assert torch.equal(invert(space, targets, replace(QUICK, tries=4), checkpoint=kept).codes, several.codes)
 
 
 def test_correlation_tells_smooth_noise_from_white():
