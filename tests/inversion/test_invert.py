@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lib.inversion import invert
 from lib.inversion import optimisation as optimisation_of_codes
@@ -14,8 +15,10 @@ from lib.inversion.comparing import load_comparison, pixels
 from lib.inversion.coordinates import Coordinates, space_of
 from lib.inversion.noise import correlation, noisy_layers, normalise, with_noise_of_its_own
 from lib.inversion.starts import regressed, start
+from lib.judges import perceptual
 from lib.latent_space import latent_space, limit_resolution
 from lib.settings import InversionSettings
+from models.custom import CustomGenerator
 from models.errors import UserError
 from models.load_generator import load_generator
 
@@ -200,6 +203,39 @@ def test_offsets_have_unit_covariance_and_lead_back_to_codes(small_stylegan2):
         torch.testing.assert_close(coordinates.codes(offsets), codes, rtol=0, atol=1e-3)
 
 
+class Layered(nn.Module):
+    """A generator of one's own, whose mapping gives each of three layers a w of its own."""
+
+    z_dim, resolution = 4, 16
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3 * 5), nn.Linear(3 * 5, 3 * 16 * 16)
+
+    def mapping(self, z):
+        return torch.tanh(self.first(z)).unflatten(1, (3, 5))
+
+    def synthesis(self, w):
+        return torch.tanh(self.second(w.flatten(1))).unflatten(1, (3, 16, 16))
+
+    def forward(self, z):
+        return self.synthesis(self.mapping(z))
+
+
+def test_layers_may_have_a_w_of_their_own_each():
+    torch.manual_seed(0)
+    module = Layered()
+    generator = CustomGenerator(module, 4, 16).requires_grad_(False)
+    generator.show_w(module.mapping(torch.randn(2, 4)))
+    space = latent_space(generator, "W+", layer=1)
+    codes, targets = samples(space, 2)
+    found = invert(space, targets, replace(QUICK, steps=60))
+    assert found.codes.shape == codes.shape == (2, 3, 5)
+    assert (found.distances < 0.1 * pixels(targets, targets.flip(0))).all()
+    with pytest.raises(UserError, match="has no space W"):
+        invert(space, targets, replace(QUICK, stylegan_space="W"))
+
+
 def test_regression_finds_a_linear_map():
     noise = torch.Generator().manual_seed(0)
     offsets, matrix = torch.randn(400, 1, 5, generator=noise), torch.randn(5, 60, generator=noise)
@@ -225,6 +261,19 @@ def test_a_clip_takes_part_where_it_is_asked_to(small_stylegan2, tiny_clip_file)
     torch.testing.assert_close(found.distances, compared(found.images))
     assert (found.distances > pixels(found.images, targets)).all()
     assert compared(targets).abs().item() < 1e-4
+
+
+def test_lpips_takes_part_and_sees_large_pictures_smaller(monkeypatch):
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
+    network, sizes = perceptual.Lpips(layers, (1,), [torch.ones(4)]), []
+    layers[0].register_forward_hook(lambda layer, given, found: sizes.append(given[0].shape[-1]))
+    monkeypatch.setattr(perceptual, "load_lpips", lambda name, device: network)
+    targets = torch.rand(2, 3, 600, 600, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = targets.flip(0).requires_grad_()
+    distances = load_comparison("lpips").to(targets)(images)
+    assert set(sizes) == {300}
+    assert (distances > pixels(images, targets)).all() and load_comparison("lpips").to(targets)(targets).max() == 0
+    assert torch.autograd.grad(distances.sum(), images)[0].any()
 
 
 def test_what_does_not_fit_is_refused(small_stylegan2, tiny_pggan, tiny_biggan):
