@@ -104,6 +104,7 @@ class Search:
         """From the start, or from a `_state` that was saved."""
         self.step, self.begun = 0, time.monotonic()
         if state is not None:
+            self._check(state)
             self._restore(comparison, state)
             return
         with torch.no_grad():
@@ -139,14 +140,25 @@ class Search:
 
     def _state(self):
         """All that the search goes on from, as tensors and numbers."""
-        kept = [self.optimizer.state[one] for one in self.sought]
+        kept = [self.optimizer.state[one] for one in self.sought]  # nothing before the first step
         return {
             "step": self.step,
             "seconds": time.monotonic() - self.begun,
             "values": [one.detach() for one in self.sought],
-            "means": [one["exp_avg"] for one in kept],
-            "squares": [one["exp_avg_sq"] for one in kept],
+            "means": [found.get("exp_avg", torch.zeros_like(one)) for found, one in zip(kept, self.sought)],
+            "squares": [found.get("exp_avg_sq", torch.zeros_like(one)) for found, one in zip(kept, self.sought)],
         }
+
+    def _check(self, state):
+        """Raise UserError where a `_state`, which may come from elsewhere, is not one of this search."""
+        shapes = [self.coordinates.mean.shape]
+        if self.coordinates.has_layers:
+            shapes.append((self.space.generator.num_layers, shapes[0][-1]))
+        shapes += [layer.noise.shape[1:] for layer in self.noisy]
+        possible = [[(tries * len(self.targets), *shape) for shape in shapes] for tries in (1, self.tries)]
+        for name in ("values", "means", "squares"):
+            if [tuple(getattr(one, "shape", ())) for one in state[name]] not in possible:
+                raise UserError("the checkpoint of this inversion was damaged or is another's: remove it to begin anew")
 
     def _restore(self, comparison, state):
         self._seek(comparison, state["values"])

@@ -183,6 +183,22 @@ def test_a_search_of_some_seconds_ends_with_them(small_stylegan2, monkeypatch):
     assert shares == sorted(shares) and 1 < len(shares) < 9
 
 
+def test_without_any_time_the_start_is_what_is_found(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    codes, targets = samples(space, 2)
+    assert invert(space, targets, replace(QUICK, seconds=1e-9, tries=3)).codes.shape == codes.shape
+
+
+def test_a_checkpoint_of_another_search_is_refused(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    _, targets = samples(space, 2)
+    kept = Kept()
+    invert(space, targets, replace(QUICK, steps=1), checkpoint=kept)
+    kept.state["means"][0] = torch.zeros(2, 1, 7)
+    with pytest.raises(UserError, match="damaged or is another's"):
+        invert(space, targets, QUICK, checkpoint=kept)
+
+
 def test_a_lower_resolution_is_kept_to(small_stylegan2):
     space = latent_space(small_stylegan2, "W")
     limit_resolution(space, 16)
