@@ -49,6 +49,8 @@ def parser():
                    help="begin where a regression on random samples leads, or the best of them; or at the mean of W")
     g.add_argument("--samples", type=number(int, Range(low=2, high=10**5)), default=InversionSettings.samples,
                    metavar="N", help="how many")
+    g.add_argument("--tries", type=number(int, Range(low=1, high=100)), metavar="T",
+                   help="searches from different starts, of which the best is kept (default: 3 in Z, 1 elsewhere)")
     g.add_argument("--steps", type=steps, metavar="S",
                    help=f"steps of the search (default: {InversionSettings.steps})")
     g.add_argument("--seconds", type=positive_float, help="instead of steps, the time for all pictures together")

@@ -8,6 +8,7 @@ import re
 import sys
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 
 from lib import distributed
@@ -19,6 +20,7 @@ from models.untrusted.text_files import read_text
 SAME, NEARLY_SAME = 5e-4, 0.02
 PARALLEL = 0.95  # cosine between what two dipoles ask for
 SHOWN = 3
+MOST_LINES = 20  # about dipoles that are hardly told apart
 ROWS = 1024  # of a matrix of cosines at a time, whose number grows with the square of the corpus
 
 ELEMENT = re.compile(r"[^ \t\r\n,]")  # what an element of a JSON list, or the end of the list, begins with
@@ -68,18 +70,27 @@ def examine_dipoles(dipoles, features, tell=None):
     """
     tell = tell or _warn
     similarity = F.cosine_similarity(*features.unbind(dim=1), dim=-1)
-    for poles, value in zip(dipoles, similarity.tolist()):
-        if 1 - value < SAME:
-            raise UserError(f"this CLIP does not tell {quoted(poles[0])} from {quoted(poles[1])}: use other words, or "
-                            "another --clip-model (the embedded ones know few words, see docs/clips.md)")
-        if 1 - value < NEARLY_SAME:
-            tell(f"this CLIP hardly tells {quoted(poles[0])} from {quoted(poles[1])} (cosine {value:.3f})")
+    if (1 - similarity < SAME).any():
+        first, second = dipoles[(1 - similarity < SAME).nonzero()[0].item()]
+        raise UserError(f"this CLIP does not tell {quoted(first)} from {quoted(second)}: use other words, or "
+                        "another --clip-model (the embedded ones know few words, see docs/clips.md)")
+    _tell_hardly_told(dipoles, similarity, tell)
     _tell_repetitions(dipoles, tell)
-    near = [(i, j) for i, j in _parallel(features) if set(dipoles[i]) != set(dipoles[j])]
-    if near:
-        shown = ", ".join(f"{i} and {j}" for i, j in near[:SHOWN]) + " .." * (len(near) > SHOWN)
-        tell(f"to this CLIP, {len(near)} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
+    count, near = _parallel(dipoles, features)
+    if count:
+        shown = ", ".join(f"{i} and {j}" for i, j in near) + " .." * (count > len(near))
+        tell(f"to this CLIP, {count:,} pairs of dipoles ask for nearly the same ({shown}); the contrastive loss "
               "would push them apart (--check-corpus shows all)")
+
+
+def _tell_hardly_told(dipoles, similarity, tell):
+    hardly = (1 - similarity < NEARLY_SAME).nonzero()[:, 0].tolist()
+    shown = hardly if len(hardly) <= MOST_LINES else hardly[: MOST_LINES - 1]
+    for k in shown:
+        first, second = dipoles[k]
+        tell(f"this CLIP hardly tells {quoted(first)} from {quoted(second)} (cosine {similarity[k]:.3f})")
+    if len(shown) < len(hardly):
+        tell(f"nor does it, of {len(hardly) - len(shown):,} more dipoles, tell one sentence from the other")
 
 
 def _tell_repetitions(dipoles, tell):
@@ -92,12 +103,20 @@ def _tell_repetitions(dipoles, tell):
         tell(f"dipoles are given twice: {', '.join(repeated[:SHOWN])}" + " .." * (len(repeated) > SHOWN))
 
 
-def _parallel(features):
-    """The pairs of dipoles (i, j), i < j, whose text differences are nearly parallel, in either direction."""
-    targets = text_differences(features)
-    for first in range(0, len(targets), ROWS):
-        near = (targets[first : first + ROWS] @ targets.T).abs() > PARALLEL
-        yield from ((i + first, j) for i, j in near.nonzero().tolist() if i + first < j)
+def _parallel(dipoles, features):
+    """(how many, the first few) pairs of dipoles (i, j), i < j, of other sentences, whose text differences are nearly
+    parallel, in either direction."""
+    first, targets = {}, text_differences(features)
+    sentences = torch.tensor([first.setdefault(frozenset(poles), k) for k, poles in enumerate(dipoles)])
+    count, pairs, columns = 0, [], torch.arange(len(targets))
+    for begin in range(0, len(targets), ROWS):
+        rows = columns[begin : begin + ROWS, None]
+        near = ((targets[begin : begin + ROWS] @ targets.T).abs().cpu() > PARALLEL) & (rows < columns)
+        near &= sentences[rows] != sentences
+        count += near.sum().item()
+        for row in near.any(dim=1).nonzero()[: max(SHOWN - len(pairs), 0), 0].tolist():
+            pairs += [(begin + row, column) for column in near[row].nonzero()[:SHOWN, 0].tolist()]
+    return count, pairs[:SHOWN]
 
 
 def text_differences(features):
@@ -116,7 +135,9 @@ def _from_json(text, file):
         pairs = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{file}, line {error.lineno}: not valid JSON ({error.msg})") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UserError(f"{file}: not a corpus (lists are nested too deeply)") from None
+    except ValueError as error:
         raise UserError(f"{file}: not a corpus ({error})") from None
     if not isinstance(pairs, list):
         raise UserError(f'{file}, line 1: a corpus is a list of pairs, [["pole A", "pole B"], ...]')

@@ -227,6 +227,7 @@ class InversionSettings(Settings):
     compare: str = setting("pixels")  # pixels, lpips, or clip:NAME: what a picture and its inversion are compared by
     start: str = setting("samples", ("samples", "mean"))
     samples: int = setting(512, Range(low=2, high=10**5))  # that the start is found among
+    tries: int | None = setting(None, Range(low=1, high=100))  # from different starts; None: 3 in Z, 1 elsewhere
     steps: int = setting(300, STEPS)
     seconds: float | None = setting(None, POSITIVE)  # instead of the steps, for all pictures that are inverted together
     noise: bool = setting(True)  # let the noise of a StyleGAN2 take its part of the picture while a code is sought

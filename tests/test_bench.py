@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import json
 import time
 
 import pytest
@@ -16,7 +17,7 @@ from lib.training.step import step
 from lib.walking.traversal import traverse
 from models.clip_encoder import load_clip
 from models.dcgan import DCGAN
-from scripts.bench import costs, methods, networks, plain, rendering
+from scripts.bench import clip_loading, costs, methods, networks, plain, rendering
 from scripts.bench.networks import contraclip
 from scripts.bench.transposed import compositions
 
@@ -113,3 +114,12 @@ def test_costs_are_those_of_the_default_recipe(tiny_networks, tmp_path, monkeypa
     assert operations > 1e6 and seconds > 0 and peak > 2**20
     assert 0 < one.walk() and all(0 < seconds for seconds in one.evaluation())
     assert not list(tmp_path.rglob("*.pt"))
+
+
+def test_both_ways_to_load_a_clip_give_the_same_numbers(tmp_path, capsys):
+    clip_loading.write_archive(tmp_path / "clip.pt", (16, 32, 1, 64, 16, 77, 49408, 64, 1, 1))
+    found = []
+    for loader in ("ours", "clip.load"):
+        clip_loading.load(loader, tmp_path / "clip.pt")
+        found.append(json.loads(capsys.readouterr().out))
+    assert found[0][2] == found[1][2] and all(seconds > 0 and peak > 0 for seconds, peak, _ in found)

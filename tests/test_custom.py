@@ -265,7 +265,8 @@ def test_begun_run_that_was_given_code_since_does_not_run_it(workplace, run_warm
     assert not (tmp_path / "has_run").exists()
 
 
-@pytest.mark.parametrize("command", ["sample_gan.py", "train.py", "traverse_latent_space.py", "evaluate.py"])
+@pytest.mark.parametrize("command", ["sample_gan.py", "train.py", "traverse_latent_space.py", "evaluate.py",
+                                     "invert.py"])
 def test_help_says_that_its_code_is_run(command, run_warm, tmp_path):
     said = " ".join(run_warm(command, "-h", cwd=tmp_path).stdout.split())
     assert "python:FILE:FUNCTION" in said and "code is run" in said

@@ -1,6 +1,7 @@
 """Corpora: the seven published ones and ours, files of the user's own, and what is said of files that hold none."""
 
 import json
+import resource
 import time
 
 import pytest
@@ -174,3 +175,21 @@ def test_poles_that_are_nearly_equal_are_told(capsys):
     features = torch.tensor([[[1.0, 0.0], [1.0, 0.1]]])
     examine_dipoles([("a", "b")], features)
     assert "hardly tells 'a' from 'b' (cosine 0.995)" in capsys.readouterr().err
+
+
+def test_many_dipoles_that_are_hardly_told_apart_are_told_in_few_lines(capsys):
+    """20,000 dipoles whose differences are all parallel: 200 million pairs of them."""
+    features = torch.tensor([[1.0, 0.0], [1.0, 0.1]]).expand(20_000, 2, 2)
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    examine_dipoles([(f"a{i}", f"b{i}") for i in range(20_000)], features)
+    assert time.process_time() - began < 30
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 21 and "19,981 more dipoles" in lines[-2]
+    assert "199,990,000 pairs of dipoles ask for nearly the same (0 and 1, 0 and 2, 0 and 3 ..)" in lines[-1]
+
+
+def test_dipoles_of_the_same_sentences_do_not_count_as_nearly_the_same(capsys):
+    features = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]]).expand(4, 2, 2)
+    examine_dipoles([("a", "b"), ("b", "a"), ("a", "b"), ("c", "d")], features)
+    assert "3 pairs of dipoles ask for nearly the same (0 and 3, 1 and 3, 2 and 3)" in capsys.readouterr().err

@@ -14,7 +14,8 @@ from lib.downloading.reporting import report
 from models.errors import UserError, one_line, quoted
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COMMANDS = ["train.py", "sample_gan.py", "traverse_latent_space.py", "evaluate.py", "download.py", "explore.py"]
+COMMANDS = ["train.py", "sample_gan.py", "traverse_latent_space.py", "evaluate.py", "download.py", "explore.py",
+            "invert.py"]
 CODES = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
 
 # Runs a command, and sends it a signal at the n-th line that is executed while a module is imported.

@@ -17,17 +17,13 @@ SMALLEST = 8  # pixels
 
 
 def with_noise_of_its_own(generator):
-    """A copy of a generator that shares its weights, and not its noise."""
+    """A copy of a generator that shares its weights, but whose layers may be given other noise."""
     return copy.deepcopy(generator, {id(weight): weight for weight in generator.parameters()})
 
 
-def noise_maps(generator, batch):
-    """Noise (batch, 1, H, W) of each layer whose noise has any strength, a leaf that requires a gradient and is in the
-    place of the layer's own. generator: of `with_noise_of_its_own`. Empty where there is none."""
-    layers = [layer for layer in generator.modules() if isinstance(layer, StyledLayer) and layer.noise_strength != 0]
-    for layer in layers:
-        layer.noise = layer.noise.expand(batch, -1, -1, -1).clone().requires_grad_()
-    return [layer.noise for layer in layers]
+def noisy_layers(generator):
+    """The layers of a generator whose noise has any strength."""
+    return [layer for layer in generator.modules() if isinstance(layer, StyledLayer) and layer.noise_strength != 0]
 
 
 def correlation(noise):

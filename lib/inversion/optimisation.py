@@ -10,14 +10,16 @@ import torch
 from lib.draws import generator_for
 from lib.inversion.comparing import load_comparison
 from lib.inversion.coordinates import Coordinates, space_of
-from lib.inversion.noise import correlation, noise_maps, normalise, with_noise_of_its_own
+from lib.inversion.noise import correlation, noisy_layers, normalise, with_noise_of_its_own
 from lib.inversion.starts import start
 from models.errors import UserError
 
 RATE = 0.15  # of Adam, in standard deviations of the space's codes
 BETAS = 0.9, 0.99
+TRIES_IN_Z = 3  # where a search may get stuck: of one try, a fifth of dcgan_faces64's own samples are not recovered
+TRYING = 0.5  # share of the search after which the best try of each picture is left
 RAMP_UP = 0.05  # share of the search in which the rate grows; it falls like half a cosine to the end
-JITTER, CALM, ANNEAL = 0.0, 0.5, 0.0
+SHAKEN, CALM = 0.3, 0.3  # deviation of what shakes every second try, and share of the search in which it fades
 STREAM = 24  # of `generator_for`
 PRIOR = 1e-3  # weight of the mean square of the common offsets
 LAYERS = 1e-2  # of that of the layers' own offsets: codes of W+ stay near W where they can (Tov et al. 2021)
@@ -49,84 +51,119 @@ def invert(space, targets, settings, progress=None, checkpoint=None):
     if tuple(targets.shape[1:]) != (3, side, side):
         raise ValueError(f"targets have shape {tuple(targets.shape)}, expected (B, 3, {side}, {side})")
     targets = targets.to(sought.device, torch.float32)
-    distance = load_comparison(settings.compare, sought.device).to(targets)
+    comparison = load_comparison(settings.compare, sought.device)
     with torch.enable_grad():
-        codes = Search(sought, targets, settings).run(distance, progress, checkpoint)
+        codes = Search(sought, targets, settings).run(comparison, progress, checkpoint)
     with torch.no_grad():
         images = sought.synthesise(codes)
-        distances = distance(images)
+        distances = comparison.to(targets)(images)
     if not distances.isfinite().all():
         raise UserError("the inversion has led to images that are not finite: the generator is broken")
     return Inversion(space.codes_of_w_plus(codes) if space.name == "S" else codes, images, distances)
 
 
 class Search:
-    """What is sought, and how far the search is."""
+    """What is sought, and how far the search is. Row t * B + b is the t-th try of picture b."""
 
     def __init__(self, space, targets, settings):
         """space: Z, W or W+. targets (B, 3, R, R), on its device."""
-        self.space, self.targets, self.settings = space, targets, settings
-        self.coordinates = Coordinates(space)
-        self.noise = []
+        self.targets, self.settings, self.coordinates = targets, settings, Coordinates(space)
+        self.tries = settings.tries or (TRIES_IN_Z if space.name == "Z" else 1)
+        self.plain, self.space, self.noisy = space, space, []
         if settings.noise:
             self.space = copy.copy(space)
             self.space.generator = with_noise_of_its_own(space.generator)
-            self.noise = noise_maps(self.space.generator, len(targets))
+            self.noisy = noisy_layers(self.space.generator)
 
-    def run(self, distance, progress=None, checkpoint=None):
-        """The codes at the end. distance: images (B, 3, R, R) -> (B,). progress, checkpoint: as of `invert`."""
+    def run(self, comparison, progress=None, checkpoint=None):
+        """The codes at the end. progress, checkpoint: as of `invert`."""
         state = checkpoint.load() if checkpoint else None
-        self._begin(state)
+        self._begin(comparison, state)
         while (share := self._share()) < 1:
-            distances = self._step(distance, share)
+            if share >= TRYING and self.tries > 1:
+                self._keep_best(comparison)
+            distances = self._step(share)
             share = self._share()
             if checkpoint:
                 checkpoint.save(self._state, last=share >= 1)
             if progress:
-                progress(min(1, share), distances)
+                progress(min(1, share), distances.unflatten(0, (self.tries, -1)).amin(dim=0))
+        self._keep_best(comparison)
         return self.codes().detach()
 
     def codes(self, share=1.0):
-        """Of the offsets; before the end of the search, these are shaken, all pictures' alike."""
-        strength = JITTER * max(0.0, 1 - share / CALM) ** 2
-        if strength == 0:
+        """Those of the offsets. Early in the search every second try is shaken, that of all pictures alike."""
+        strength = SHAKEN * max(0.0, 1 - share / CALM) ** 2
+        if self.tries == 1 or strength == 0:
             return self.coordinates.codes(self.common, self.layers)
-        noise = generator_for(self.settings.seed, STREAM, self.step)
-        shaken = self.common + strength * torch.randn(self.common.shape[1:], generator=noise).to(self.common)
-        return self.coordinates.codes(shaken, self.layers)
+        noise = torch.randn(self.common.shape[1:], generator=generator_for(self.settings.seed, STREAM, self.step))
+        is_shaken = (torch.arange(len(self.common)) // len(self.targets) % 2)[:, None, None]
+        return self.coordinates.codes(self.common + (strength * is_shaken * noise).to(self.common), self.layers)
 
-    def _begin(self, state):
+    def _begin(self, comparison, state):
         """From the start, or from a `_state` that was saved."""
-        shape = (len(self.targets), *self.coordinates.mean.shape)
-        self.common, self.layers = torch.zeros(shape, device=self.space.device, requires_grad=True), None
-        if self.coordinates.has_layers:
-            layers = self.common.detach().expand(-1, self.space.generator.num_layers, -1)
-            self.layers = layers.clone().requires_grad_()
-        self.sought = [one for one in (self.common, self.layers, *self.noise) if one is not None]
-        self.optimizer = torch.optim.Adam(self.sought, betas=BETAS)
         self.step, self.begun = 0, time.monotonic()
-        if state is None:
-            with torch.no_grad():
-                self.common.copy_(start(self.coordinates, self.targets, self.settings))
-        else:
-            self._restore(state)
+        if state is not None:
+            self._check(state)
+            self._restore(comparison, state)
+            return
+        with torch.no_grad():
+            common = start(self.coordinates, self.targets, self.settings, self.tries).flatten(0, 1)
+        values = [common]
+        if self.coordinates.has_layers:
+            values.append(torch.zeros_like(common).expand(-1, self.space.generator.num_layers, -1))
+        values += [layer.noise.expand(len(common), -1, -1, -1) for layer in self.noisy]
+        self._seek(comparison, values)
+
+    def _seek(self, comparison, values):
+        """Seek these from now on: common offsets, those of layers, noise."""
+        self.sought = [value.detach().to(self.space.device).clone().requires_grad_() for value in values]
+        self.common, *others = self.sought
+        self.layers = others.pop(0) if self.coordinates.has_layers else None
+        for layer, noise in zip(self.noisy, others, strict=True):
+            layer.noise = noise
+        self.optimizer = torch.optim.Adam(self.sought, betas=BETAS)
+        self.tries = len(self.common) // len(self.targets)
+        self.distance = comparison.to(self.targets.repeat(self.tries, 1, 1, 1))
+
+    @torch.no_grad()
+    def _keep_best(self, comparison):
+        """Leave only the try of each picture that is nearest to it."""
+        if self.tries == 1:
+            return
+        images = torch.cat([self.plain.synthesise(part) for part in self.codes().split(len(self.targets))])
+        best = self.distance(images).unflatten(0, (self.tries, -1)).argmin(dim=0)
+        rows = best * len(best) + torch.arange(len(best), device=best.device)
+        state = self._state()
+        kept = {name: [one[rows] for one in state[name]] for name in ("values", "means", "squares")}
+        self._restore(comparison, state | kept)
 
     def _state(self):
         """All that the search goes on from, as tensors and numbers."""
-        kept = [self.optimizer.state[one] for one in self.sought]
+        kept = [self.optimizer.state[one] for one in self.sought]  # nothing before the first step
         return {
             "step": self.step,
             "seconds": time.monotonic() - self.begun,
             "values": [one.detach() for one in self.sought],
-            "means": [one["exp_avg"] for one in kept],
-            "squares": [one["exp_avg_sq"] for one in kept],
+            "means": [found.get("exp_avg", torch.zeros_like(one)) for found, one in zip(kept, self.sought)],
+            "squares": [found.get("exp_avg_sq", torch.zeros_like(one)) for found, one in zip(kept, self.sought)],
         }
 
-    @torch.no_grad()
-    def _restore(self, state):
+    def _check(self, state):
+        """Raise UserError where a `_state`, which may come from elsewhere, is not one of this search."""
+        shapes = [self.coordinates.mean.shape]
+        if self.coordinates.has_layers:
+            shapes.append((self.space.generator.num_layers, shapes[0][-1]))
+        shapes += [layer.noise.shape[1:] for layer in self.noisy]
+        possible = [[(tries * len(self.targets), *shape) for shape in shapes] for tries in (1, self.tries)]
+        for name in ("values", "means", "squares"):
+            if [tuple(getattr(one, "shape", ())) for one in state[name]] not in possible:
+                raise UserError("the checkpoint of this inversion was damaged or is another's: remove it to begin anew")
+
+    def _restore(self, comparison, state):
+        self._seek(comparison, state["values"])
         self.step, self.begun = state["step"], time.monotonic() - state["seconds"]
-        for one, value, mean, square in zip(self.sought, state["values"], state["means"], state["squares"]):
-            one.copy_(value)
+        for one, mean, square in zip(self.sought, state["means"], state["squares"], strict=True):
             steps = torch.tensor(float(self.step))
             self.optimizer.state[one] = {"step": steps, "exp_avg": mean.to(one), "exp_avg_sq": square.to(one)}
 
@@ -136,26 +173,26 @@ class Search:
             return self.step / self.settings.steps
         return (time.monotonic() - self.begun) / self.settings.seconds
 
-    def _step(self, distance, share):
-        """One step; the distances (B,) before it."""
+    def _step(self, share):
+        """One step; the distances before it, of each row."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate(share)
-        distances = distance(self.space.synthesise(self.codes(share)))
+        distances = self.distance(self.space.synthesise(self.codes(share)))
         self.optimizer.zero_grad()
         (distances + self._penalty()).sum().backward()
         self.optimizer.step()
-        for noise in self.noise:
-            normalise(noise)
+        for layer in self.noisy:
+            normalise(layer.noise)
         self.step += 1
         return distances.detach()
 
     def _penalty(self):
-        """How unlikely codes and noise are: (B,)."""
-        penalty = (PRIOR + ANNEAL * max(0, 1 - self._share() / CALM) ** 2) * self.common.square().mean(dim=(1, 2))
+        """How unlikely offsets and noise are, of each row."""
+        penalty = PRIOR * self.common.square().mean(dim=(1, 2))
         if self.layers is not None:
             penalty = penalty + LAYERS * self.layers.square().mean(dim=(1, 2))
-        for noise in self.noise:
-            penalty = penalty + NOISE * correlation(noise)
+        for layer in self.noisy:
+            penalty = penalty + NOISE * correlation(layer.noise)
         return penalty
 
 

@@ -36,12 +36,14 @@ from models.untrusted.tensor_files import load_tensors
 CHECKPOINT, RECORD, ORIGINAL, SHEET = ".inverting.pt", "inversion.json", "image_original.jpg", "sheet.jpg"
 SECONDS = 20  # between two checkpoints
 SHOWN = 32  # pictures on the sheet
-GRADIENT = 4  # as much memory as an image without a gradient
+GRADIENT = 4  # images' memory, for one with a gradient
 
 
 def default_batch_size(generator):
-    """How many pictures are inverted together: a fourth of the images that are made together without a gradient."""
-    return max(1, synthesis.default_batch_size(generator) // GRADIENT)
+    """How many pictures are inverted together. On a GPU, gradients take most of the memory."""
+    at_once = synthesis.default_batch_size(generator)
+    is_cuda = next(generator.parameters()).device.type == "cuda"
+    return max(1, at_once // GRADIENT) if is_cuda else at_once
 
 
 class Checkpoint:

@@ -19,26 +19,39 @@ AT_ONCE = 32
 
 
 @torch.no_grad()
-def start(coordinates, targets, settings):
-    """Common offsets (B, M, d) to begin at, for targets (B, 3, R, R). settings: `InversionSettings`.
+def start(coordinates, targets, settings, tries=1):
+    """Common offsets to begin at, (tries, B, M, d), for targets (B, 3, R, R). settings: `InversionSettings`.
 
-    Raises UserError where the mean of Z is asked for.
+    Each try has samples of its own. Raises UserError where the mean of Z is asked for.
     """
     space = coordinates.space
     if settings.start == "mean":
         if space.name == "Z":
             raise UserError("the mean of Z is no place to start from, as codes of Z are far from it: use "
                             "--start=samples")
-        return torch.zeros(len(targets), *coordinates.mean.shape, device=space.device)
-    z = torch.randn(settings.samples, space.generator.z_dim, generator=generator_for(settings.seed, STREAM, 0))
+        return torch.zeros(tries, len(targets), *coordinates.mean.shape, device=space.device)
+    return torch.stack([_best(coordinates, targets, *_sampled(coordinates, settings, one)) for one in range(tries)])
+
+
+def _sampled(coordinates, settings, one):
+    """What samples show (N, F), and their offsets (N, M, d). one: the number of the try."""
+    space, noise = coordinates.space, generator_for(settings.seed, STREAM, one)
+    z = torch.randn(settings.samples, space.generator.z_dim, generator=noise)
     codes = [space.codes_of(part.to(space.device)) for part in z.split(AT_ONCE)]
-    seen = torch.cat([small(_shown(space, part)) for part in codes])
-    offsets = coordinates.of(torch.cat(codes))
+    return torch.cat([small(_shown(space, part)) for part in codes]), coordinates.of(torch.cat(codes))
+
+
+def _best(coordinates, targets, seen, offsets):
+    """For each target (B, 3, R, R), what is better: the nearest of the samples, or the regression on them."""
     nearest = offsets[torch.cdist(small(targets), seen, p=1).argmin(dim=1)]
     candidates = nearest, regressed(small(targets), seen, offsets)
-    images = [torch.cat([space.synthesise(coordinates.codes(one)) for one in part.split(1)]) for part in candidates]
-    is_better = pixels(images[1], targets) < pixels(images[0], targets)
-    return torch.where(is_better[:, None, None], candidates[1], candidates[0])
+    distances = [_distances(coordinates, one, targets) for one in candidates]
+    return torch.where((distances[1] < distances[0])[:, None, None], candidates[1], candidates[0])
+
+
+def _distances(coordinates, offsets, targets):
+    pairs = zip(offsets.split(AT_ONCE), targets.split(AT_ONCE))
+    return torch.cat([pixels(coordinates.space.synthesise(coordinates.codes(one)), target) for one, target in pairs])
 
 
 def small(images):

@@ -1,5 +1,6 @@
 """The explorer in a real browser, as a visitor opens it, on a tiny generator."""
 
+import base64
 import io
 import threading
 import time
@@ -13,9 +14,12 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+from lib.exploring import uploads
 from lib.exploring.looks import Look
 from lib.exploring.web.serving import listen, server_of
 from lib.exploring.world import World
+from lib.settings import InversionSettings
+from lib.trained import open_experiment
 from models.errors import UserError
 
 pytestmark = needs_chromium
@@ -283,16 +287,71 @@ def test_removed_slider_leaves_the_look(page):
     assert (shown(page) == at_start).all()
 
 
-@pytest.mark.parametrize("sentences, words", [
-    (("a face", "a face"), "equal"),
-    (("", "a face"), "empty"),
-    (("a face " * 200, "a cat"), "long"),
-])
-def test_sentences_that_cannot_be_used_are_told(page, sentences, words):
+@pytest.mark.parametrize("sentences", [("a face", "a face"), ("", "a face"), ("a face " * 200, "a cat")])
+def test_sentences_that_cannot_be_used_are_told(page, sentences):
     page.execute_script("explorer.say(arguments[0], arguments[1])", *sentences)
-    until(page, "return document.querySelector('#message .error')")
-    assert message(page), words
-    move(page, 0, 0.5)  # it goes on
+    assert until(page, "return document.querySelector('#message .error')").text
+    assert not page.find_elements("css selector", ".own[data-taken]")
+    move(page, 0, 0.6)  # it goes on
+
+
+def test_refining_shows_how_far_it_is_and_can_be_stopped(page, address):
+    say(page, *HAT)
+    until(page, "return document.querySelector('.own[data-taken]')")
+    find(page, ".own[data-taken] .poles button").click()
+    until(page, "return document.querySelector('#doing').textContent.includes('refining: iteration')")
+    assert find(page, "#work").is_displayed()
+    move(page, 0, 0.6)  # meanwhile
+    page.refresh()
+    until(page, "return document.querySelector('#doing')?.textContent.includes('refining')")  # it still goes on
+    find(page, "#stop").click()
+    until(page, "return document.querySelector('#work').hidden")
+    assert len(page.find_elements("css selector", ".own[data-taken]")) == 1
+
+
+def test_own_slider_is_kept_as_an_experiment(page, shared):
+    say(page, *HAT)
+    until(page, "return document.querySelector('.own[data-taken]')")
+    find(page, ".own[data-taken] .poles button:nth-of-type(2)").click()
+    page.switch_to.alert.send_keys("hat-1")
+    page.switch_to.alert.accept()
+    directory = told(page, "Saved").partition("--exp=")[2]
+    assert open_experiment(directory).labels == [HAT]
+
+
+def drop(browser, content, name):
+    """Let a file fall on the picture."""
+    browser.execute_script("""
+        const content = Uint8Array.from(atob(arguments[0]), (letter) => letter.charCodeAt(0));
+        const data = new DataTransfer();
+        data.items.add(new File([content], arguments[1]));
+        document.querySelector("#stage").dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true}));""",
+        base64.b64encode(content).decode(), name)  # fmt: skip
+
+
+def test_dropped_picture_is_inverted_and_edited(page, shared, monkeypatch):
+    settings = InversionSettings(stylegan_space="W+", steps=3, samples=8)
+    monkeypatch.setattr(uploads, "search_settings", lambda generator: settings)
+    visitor = shared.visitor()
+    drop(page, visitor.picture(shared.look(1)).png(), "me.png")
+    until(page, "return explorer.state().start.seed === null")
+    inverted = shown(page)
+    assert find(page, "#original").is_displayed() and "distance" in find(page, "#inversion-note").text
+    assert find(page, "#caption").text.startswith("Your picture")
+    move(page, 0, 1.8)
+    assert np.abs(shown(page).astype(int) - inverted).max() > 20
+    again, edited = page.current_url, shown(page)
+    other = new_tab(page, again)
+    until(other, "return Object.keys(explorer.state().shifts).length === 1")
+    assert (shown(other) == edited).all()
+
+
+@pytest.mark.parametrize("content, name", [(b"plain text", "notes.txt"), (b"", "empty.png"), (b"PK", "code.pt")])
+def test_what_is_no_picture_is_told(page, content, name):
+    at_start = shown(page)
+    drop(page, content, name)
+    assert until(page, "return document.querySelector('#message .error')").text
+    assert (shown(page) == at_start).all()
 
 
 def test_comparing_by_a_divider_and_by_a_held_key(page):

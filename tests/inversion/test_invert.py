@@ -1,20 +1,24 @@
 """Codes of pictures: `lib.inversion.invert` and what it is made of."""
 
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lib.inversion import invert
 from lib.inversion import optimisation as optimisation_of_codes
 from lib.inversion.comparing import load_comparison, pixels
 from lib.inversion.coordinates import Coordinates, space_of
-from lib.inversion.noise import correlation, noise_maps, normalise, with_noise_of_its_own
+from lib.inversion.noise import correlation, noisy_layers, normalise, with_noise_of_its_own
 from lib.inversion.starts import regressed, start
+from lib.judges import perceptual
 from lib.latent_space import latent_space, limit_resolution
 from lib.settings import InversionSettings
+from models.custom import CustomGenerator
 from models.errors import UserError
 from models.load_generator import load_generator
 
@@ -122,10 +126,26 @@ def test_the_noise_takes_part_and_the_generator_is_left_as_it_was(small_stylegan
 
 def test_noise_is_of_its_own_and_weights_are_shared(small_stylegan2):
     copied = with_noise_of_its_own(small_stylegan2)
-    maps = noise_maps(copied, 3)
-    assert [tuple(one.shape) for one in maps] == [(3, 1, 16, 16), (3, 1, 32, 32)]
-    assert copied.synthesis.layer3.noise is maps[0] and small_stylegan2.synthesis.layer3.noise.shape[0] == 1
+    layers = noisy_layers(copied)
+    assert layers == [copied.synthesis.layer3, copied.synthesis.layer6]
     assert all(a is b for a, b in zip(copied.parameters(), small_stylegan2.parameters(), strict=True))
+    layers[0].noise = torch.zeros(3, 1, 16, 16)
+    assert small_stylegan2.synthesis.layer3.noise.shape[0] == 1
+
+
+def test_of_several_tries_the_best_is_kept(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    _, targets = samples(space, 3)
+    one, several = (invert(space, targets, replace(QUICK, tries=tries)) for tries in (1, 4))
+    assert several.codes.shape == one.codes.shape
+    assert several.distances.sum() < one.distances.sum()
+    kept = Kept(stop_at=3)
+    for stop_at in (7, None):  # before and after the others are left
+        with suppress(KeyboardInterrupt):
+            invert(space, targets, replace(QUICK, tries=4), checkpoint=kept)
+        assert kept.state["values"][0].shape[0] == (12 if kept.stop_at == 3 else 3)
+        kept.stop_at = stop_at
+    assert torch.equal(invert(space, targets, replace(QUICK, tries=4), checkpoint=kept).codes, several.codes)
 
 
 def test_correlation_tells_smooth_noise_from_white():
@@ -163,6 +183,22 @@ def test_a_search_of_some_seconds_ends_with_them(small_stylegan2, monkeypatch):
     assert shares == sorted(shares) and 1 < len(shares) < 9
 
 
+def test_without_any_time_the_start_is_what_is_found(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    codes, targets = samples(space, 2)
+    assert invert(space, targets, replace(QUICK, seconds=1e-9, tries=3)).codes.shape == codes.shape
+
+
+def test_a_checkpoint_of_another_search_is_refused(small_stylegan2):
+    space = latent_space(small_stylegan2, "W")
+    _, targets = samples(space, 2)
+    kept = Kept()
+    invert(space, targets, replace(QUICK, steps=1), checkpoint=kept)
+    kept.state["means"][0] = torch.zeros(2, 1, 7)
+    with pytest.raises(UserError, match="damaged or is another's"):
+        invert(space, targets, QUICK, checkpoint=kept)
+
+
 def test_a_lower_resolution_is_kept_to(small_stylegan2):
     space = latent_space(small_stylegan2, "W")
     limit_resolution(space, 16)
@@ -181,6 +217,39 @@ def test_offsets_have_unit_covariance_and_lead_back_to_codes(small_stylegan2):
         offsets = coordinates.of(codes)
         assert abs(offsets.square().mean().item() - 1) < 0.2
         torch.testing.assert_close(coordinates.codes(offsets), codes, rtol=0, atol=1e-3)
+
+
+class Layered(nn.Module):
+    """A generator of one's own, whose mapping gives each of three layers a w of its own."""
+
+    z_dim, resolution = 4, 16
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 3 * 5), nn.Linear(3 * 5, 3 * 16 * 16)
+
+    def mapping(self, z):
+        return torch.tanh(self.first(z)).unflatten(1, (3, 5))
+
+    def synthesis(self, w):
+        return torch.tanh(self.second(w.flatten(1))).unflatten(1, (3, 16, 16))
+
+    def forward(self, z):
+        return self.synthesis(self.mapping(z))
+
+
+def test_layers_may_have_a_w_of_their_own_each():
+    torch.manual_seed(0)
+    module = Layered()
+    generator = CustomGenerator(module, 4, 16).requires_grad_(False)
+    generator.show_w(module.mapping(torch.randn(2, 4)))
+    space = latent_space(generator, "W+", layer=1)
+    codes, targets = samples(space, 2)
+    found = invert(space, targets, replace(QUICK, steps=60))
+    assert found.codes.shape == codes.shape == (2, 3, 5)
+    assert (found.distances < 0.1 * pixels(targets, targets.flip(0))).all()
+    with pytest.raises(UserError, match="has no space W"):
+        invert(space, targets, replace(QUICK, stylegan_space="W"))
 
 
 def test_regression_finds_a_linear_map():
@@ -208,6 +277,19 @@ def test_a_clip_takes_part_where_it_is_asked_to(small_stylegan2, tiny_clip_file)
     torch.testing.assert_close(found.distances, compared(found.images))
     assert (found.distances > pixels(found.images, targets)).all()
     assert compared(targets).abs().item() < 1e-4
+
+
+def test_lpips_takes_part_and_sees_large_pictures_smaller(monkeypatch):
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
+    network, sizes = perceptual.Lpips(layers, (1,), [torch.ones(4)]), []
+    layers[0].register_forward_hook(lambda layer, given, found: sizes.append(given[0].shape[-1]))
+    monkeypatch.setattr(perceptual, "load_lpips", lambda name, device: network)
+    targets = torch.rand(2, 3, 600, 600, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = targets.flip(0).requires_grad_()
+    distances = load_comparison("lpips").to(targets)(images)
+    assert set(sizes) == {300}
+    assert (distances > pixels(images, targets)).all() and load_comparison("lpips").to(targets)(targets).max() == 0
+    assert torch.autograd.grad(distances.sum(), images)[0].any()
 
 
 def test_what_does_not_fit_is_refused(small_stylegan2, tiny_pggan, tiny_biggan):
