@@ -52,6 +52,16 @@ new MutationObserver(() => {
 }).observe(document.querySelector("#now"), {attributes: true, attributeFilter: ["data-shifts"]});
 """
 
+# The milliseconds from the last event to its picture, once it is there.
+ONE_MOVE = """
+const done = arguments[0];
+(function look() {
+  const moved = told.moved.at(-1), shown = moved && told.shown.find(([shifts]) => shifts === moved[0]);
+  if (shown) done(shown[1] - moved[1]);
+  else setTimeout(look, 20);
+})();
+"""
+
 # Drags along a slider by events of the pointer's kind, at 60 Hz: WebDriver's own are slower than a hand.
 DRAGGING = """
 const [seconds, done] = arguments, input = document.querySelector("#path-0 input[type=range]");
@@ -143,9 +153,7 @@ def single_moves(driver, count, pauses=(0.6, 0.02)):
     for i in range(count):
         driver.execute_script("told.moved = []; told.shown = []")
         sliders[i // 10 % len(sliders)].send_keys(RIGHT if i % 10 < 6 else LEFT)  # six steps there, four back
-        taken.append(until(driver, """
-            const moved = told.moved.at(-1), shown = moved && told.shown.find(([shifts]) => shifts === moved[0]);
-            return shown && shown[1] - moved[1];"""))
+        taken.append(driver.execute_async_script(ONE_MOVE))
         time.sleep(pauses[i % len(pauses)])
     return np.array(taken)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from lib.exploring.turns import Closed, Stale
-from lib.exploring.web.session import Session
+from lib.exploring.web.session import Ranges, Session
 from models.errors import UserError, one_line
 
 PREFIX = "/explorer"
@@ -86,13 +86,14 @@ class Sessions:
 
     def __init__(self, world):
         self._world, self._sessions, self._lock = world, OrderedDict(), threading.Lock()
+        self._ranges = Ranges(world)
 
     def begin(self, key=None):
         """A new session, or the one with this key if it is still known."""
         with self._lock:
             if key in self._sessions:
                 return self._sessions[key]
-        session = Session(self._world, self._world.visitor())
+        session = Session(self._world, self._world.visitor(), self._ranges)
         with self._lock:
             self._sessions[session.visitor.key] = session
             old = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - SESSIONS)]

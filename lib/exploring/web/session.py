@@ -19,6 +19,30 @@ STRIP_PICTURES, GRID_PICTURES = 9, 5
 PATIENCE = 0.5  # seconds that a question about work waits for its end
 
 
+class Ranges:
+    """Measures the ranges of the judge's numbers, once for all tabs, when one of them first asks."""
+
+    def __init__(self, world):
+        self._world, self._lock, self._work = world, threading.Lock(), None
+
+    def measuring(self):
+        """{"doing", "share"} of the work that goes on; None once the ranges are known, or without a judge.
+
+        Raises UserError where they could not be measured.
+        """
+        with self._lock:
+            if self._work is None:
+                self._work = self._world.visitor().prepare_judge()  # a visitor for this alone, who is in nobody's way
+            work = self._work
+            if work is None:
+                return None
+            if not work.done:
+                return {"doing": work.doing, "share": work.share}
+            self._work = None
+        work.result()
+        return None
+
+
 class Session:
     """A tab's look, and the `lib.exploring.visitor.Visitor` that renders and works for it. Any thread may call.
 
@@ -26,8 +50,9 @@ class Session:
     another start has been chosen.
     """
 
-    def __init__(self, world, visitor):
-        self.world, self.visitor = world, visitor
+    def __init__(self, world, visitor, ranges):
+        """ranges: the `Ranges` of all sessions."""
+        self.world, self.visitor, self._ranges = world, visitor, ranges
         self._lock = threading.Lock()
         self._look, self._start = world.look(), 0
         self._before = None  # None: the start, without shifts
@@ -43,7 +68,8 @@ class Session:
             "key": self.visitor.key, "gan": world.gan, "resolution": world.resolution,
             "preview": world.preview is not None, "judge": world.judge_name, "judge_missing": world.judge_missing,
             "sentences_missing": world.sentences_missing, "own_places": OWN_SLIDERS,
-            "given": [_slider(slider) for slider in world.sliders], "working": self._errand is not None, **self.view(),
+            "given": [_slider(slider) for slider in world.sliders], "working": self._errand is not None,
+            **self.view(),
         }  # fmt: skip
 
     def view(self, remarks=()):
@@ -85,11 +111,11 @@ class Session:
         return self.visitor.picture(self._before or self._look.reset()).jpeg()
 
     def numbers(self):
-        """{"numbers": [{"name", "unit", "before", "now"}]} of the judge, or {"work": ..} while ranges are measured."""
-        if self._errand is None and self.world.judge_name:
-            work = self.visitor.prepare_judge()
-            if work is not None:
-                return self._begin([lambda: work], lambda _result, remarks: self.view(remarks))
+        """{"numbers": [{"name", "unit", "before", "now"}]} of the judge, or, as long as the ranges of its numbers are
+        not known, {"measuring": {"doing", "share"}}."""
+        measuring = self._ranges.measuring()
+        if measuring:
+            return {"measuring": measuring}
         found = self.visitor.numbers(self._look)
         return {"numbers": [{"name": number.name, "unit": number.unit, "before": number.before, "now": number.now}
                             for number in found]}

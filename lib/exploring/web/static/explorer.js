@@ -8,6 +8,7 @@ import {showGrid, showNumbers, showStrip} from "./figures.js";
 import {connectFiles, save} from "./files.js";
 
 const REST = 250;  // milliseconds without a move, after which a look is remembered and judged
+const MEASURING = 1000;  // milliseconds between questions whether the judge's ranges are known
 const LONGEST_HASH = 8000;  // in the address bar; the link that is copied has any length
 const LARGEST_SEED = 2 ** 31 - 1;
 const KEPT_KEY = "visitor";
@@ -62,8 +63,9 @@ async function needBefore() {
 const numbers = new Latest(() => told(async () => {
   if (!about.judge) return;
   const answer = await ask("numbers");
+  describeJudge(answer?.measuring);
   if (answer?.numbers) showNumbers(answer.numbers);
-  else if (answer) await follow(answer).then(() => numbers.ask());
+  if (answer?.measuring) setTimeout(() => numbers.ask(), MEASURING);
 }));
 
 const strip = new Latest(() => told(async () => {
@@ -338,12 +340,18 @@ function describe() {
   find("generator").textContent = about.gan;
   const experiments = [...new Set(about.given.map(({experiment}) => experiment))].filter(Boolean);
   find("experiments").textContent = experiments.join(" · ");
-  find("changes-note").textContent = about.judge
-    ? `The judge ${about.judge} reads the picture before and now, in shares of each number’s range.`
-    : `Nothing is measured: ${about.judge_missing}`;
+  describeJudge();
   find("sentences-note").textContent = about.sentences_missing
     ? `Not here: ${about.sentences_missing}`
     : "Type what should change, and a slider for it is made without training.";
+}
+
+// measuring: how far it is with the ranges of the judge's numbers, if these are not known yet.
+function describeJudge(measuring = null) {
+  const percent = measuring?.share ? ` (${Math.round(100 * measuring.share)} %)` : "";
+  find("changes-note").textContent = measuring ? `Soon: ${measuring.doing}${percent}.` : about.judge
+    ? `The judge ${about.judge} reads the picture before and now, in shares of each number’s range.`
+    : `Nothing is measured: ${about.judge_missing}`;
 }
 
 function connect() {
