@@ -456,6 +456,8 @@ def test_published_gamma_that_no_tensor_holds_is_the_default(gamma):
     state = {"SUPPORT_SETS": torch.zeros(2, 64), "ALPHAS": torch.ones(2, 2), "LOGGAMMA": torch.zeros(2, 1)}
     found = _with_its_gamma(state, {"learn_gammas": False, "gamma": gamma})["LOGGAMMA"]
     torch.testing.assert_close(found, torch.full((2, 1), 1 / 32).log())
+    found = _with_its_gamma(state, {"learn_gammas": False, "gamma": 2**70})["LOGGAMMA"]
+    torch.testing.assert_close(found, torch.full((2, 1), 2.0**70).log())
 
 
 # --- arrays of numpy's
