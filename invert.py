@@ -50,7 +50,8 @@ def parser():
     g.add_argument("--samples", type=number(int, Range(low=2, high=10**5)), default=InversionSettings.samples,
                    metavar="N", help="how many")
     g.add_argument("--tries", type=number(int, Range(low=1, high=100)), metavar="T",
-                   help="searches from different starts, of which the best is kept (default: 3 in Z, 1 elsewhere)")
+                   help="searches from different starts, of which the best goes on after half of the steps (default: 3 "
+                        "in Z, 1 elsewhere)")
     g.add_argument("--steps", type=steps, metavar="S",
                    help=f"steps of the search (default: {InversionSettings.steps})")
     g.add_argument("--seconds", type=positive_float, help="instead of steps, the time for all pictures together")

@@ -209,7 +209,7 @@ def _open_published(path, published, gan, device, stylegan_space, like=None):
     generator = _loaded(gan, gan_sha256, device, like)
     family, resolution = generator.family.name, generator.resolution
     if published.family not in (None, family) or published.resolution not in (None, resolution):
-        stated = " of ".join(f"{one}" for one in (published.family, published.resolution) if one is not None)
+        stated = " of ".join(f"{one}"[:30] for one in (published.family, published.resolution) if one is not None)
         raise UserError(f"{path} was trained on a {stated}, and {gan} is a {family} of {resolution} px: give its own "
                         "with --gan")
     if stylegan_space not in (None, *published.spaces):

@@ -1,10 +1,12 @@
 """docs/notebook.ipynb runs from top to bottom."""
 
+from pathlib import Path
+
 import nbformat
 from beside import TIMEOUT
-from conftest import REPOSITORY
 from nbclient import NotebookClient
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOK = REPOSITORY / "docs" / "notebook.ipynb"
 
 

@@ -183,6 +183,12 @@ def test_time_left_is_that_of_iterations_after_the_first(tmp_path, monkeypatch):
     assert facts["n"] == 12 and facts["initial"] == 1 and facts["elapsed"] < 1
 
 
+@pytest.mark.parametrize("loss", [0.0, 1e17, -1e300])
+def test_curve_of_equal_losses_is_drawn_in_the_middle(loss):
+    drawn = curve({i: {"loss": loss, "lr": 0.1} for i in (1, 2)}, 2)
+    assert len({point.split(",")[1] for point in drawn["line"].split()}) == 1 and "nan" not in drawn["line"]
+
+
 def test_curve_of_a_long_run_is_drawn_with_a_limited_number_of_points():
     drawn = curve({i: {"loss": 1.0, "lr": 0.1} for i in range(1, 2001)}, 2000)
     assert len(drawn["line"].split()) == 400 and drawn["line"].split()[-1].startswith("999.0,")

@@ -75,6 +75,9 @@ def assert_same_end(cwd, uninterrupted):
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[key], expected[key]) for key in expected)
     assert statistics(cwd) == statistics(uninterrupted)
+    rates = [[group["lr"] for group in load(one / COMPLETE / "models" / "checkpoint.pt")["optimizer"]["param_groups"]]
+             for one in (cwd, uninterrupted)]  # fmt: skip
+    assert rates[0] == rates[1]
 
 
 def finish(cwd, arguments, run_warm, **options):

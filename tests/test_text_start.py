@@ -50,7 +50,7 @@ def test_each_direction_moves_along_its_own_text_and_not_along_the_others(jacobi
 def test_least_visible_of_all_directions_with_the_same_effect(jacobian, poles):
     """The solution of min d^T (H + alpha I) d under t_j . J d = delta_jk, by Lagrange's multipliers."""
     targets, response = text_differences(poles), response_of(jacobian.expand(5, -1, -1))
-    cost = response.visibility() + 0.3 * torch.eye(6)
+    cost = response.visibility + 0.3 * torch.eye(6)
     constraints = targets @ jacobian.T  # (K, p)
     system = torch.cat([torch.cat([cost, constraints.T], 1), torch.cat([constraints, torch.zeros(3, 3)], 1)])
     wanted = torch.cat([torch.zeros(6, 3), torch.eye(3)])

@@ -28,7 +28,7 @@ def read_samples(space, generator_sha256, reader, count=COUNT, purpose="frames a
     with. progress(images, of all): is told how far it is, instead of a bar on stderr; what it raises ends the
     reading."""
     key = _key(space, generator_sha256, reader.judge, count)
-    found = distributed.from_first(lambda: _kept(key))
+    found = distributed.from_first(lambda: _kept(key, count))
     if found is None:
         z = torch.randn(count, space.generator.z_dim, generator=torch.Generator().manual_seed(SEED))
         found = _read(space, z.to(space.device), reader, f"samples that {purpose}", progress)
@@ -67,7 +67,7 @@ def _gathered(own, at_once, count, batches):
 def find_samples(space, generator_sha256, judge, counts):
     """The `Samples` that the cache has in the first of these numbers; None where it has none."""
     for count in counts:
-        found = _kept(_key(space, generator_sha256, judge, count))
+        found = _kept(_key(space, generator_sha256, judge, count), count)
         if found is not None:
             return Samples(found["numbers"], found.get("features"))
     return None
@@ -81,10 +81,11 @@ def _file(key):
     return CACHE / f"samples-{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
 
-def _kept(key):
+def _kept(key, count):
     file = _file(key)
     arrays = load_arrays(file) if file.is_file() else None
-    if arrays is None or str(arrays.pop("key", "")) != key:
+    if arrays is None or str(arrays.pop("key", "")) != key or "numbers" not in arrays:
         return None
-    return arrays
+    is_whole = all(array.ndim == 2 and len(array) == count and array.dtype.kind == "f" for array in arrays.values())
+    return arrays if is_whole else None
 

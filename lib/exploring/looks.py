@@ -20,7 +20,7 @@ from models.untrusted.plain_data import NotPlain, Plain
 FORMAT = 1
 MOST_BYTES = 1 << 18  # of a look's JSON: a code of W+ at 1024 px is 50 KB
 MOST_NUMBERS = 1 << 15  # of a code
-MOST_SHIFTS, MOST_SENTENCES = 1000, 32
+MOST_SHIFTS, MOST_SENTENCES, LARGEST_SHIFT = 1000, 32, 1e6
 LONGEST_ID, LONGEST_SENTENCE = 100, 500  # characters
 LINK = "#look="
 
@@ -197,7 +197,7 @@ def _start(content):
 
 
 def _is_number(value):
-    return type(value) in (int, float) and abs(value) < 1e6  # NaN is not below
+    return type(value) in (int, float) and abs(value) < LARGEST_SHIFT  # NaN is not below
 
 
 def _check(good, part):

@@ -3,8 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 
-import torch
-
 from lib.exploring.rendering import STEPS, Route
 from lib.pages.measured import find_measured
 from models.files import sha256
@@ -49,34 +47,29 @@ def sliders_of(experiment):
     """[(slider, route), ...] of a `Trained`'s paths."""
     reach = STEPS * experiment.step(STEPS)
     measured = find_measured(experiment.directory / "results" / "any" / "any", experiment.labels)
-    name, found = experiment.directory.resolve().name if experiment.weights else "", []
+    name, weights = experiment.directory.resolve().name if experiment.weights else "", _weights_hash(experiment)
+    found = []
     for k, label in enumerate(experiment.labels):
         first, second = (label, "") if isinstance(label, str) else label
         slider = Slider(
-            id=f"{_weights_hash(experiment)[:12]}-{k}",
+            id=f"{weights[:12]}-{k}",
             first=first,
             second=second,
             high=reach,
             space=experiment.space.name,
             method=experiment.settings.method,
             experiment=name,
-            measured=measured.summary["paths"][k] if measured else None,
+            measured=measured.entry(label) if measured else None,
         )
         found.append((slider, Route(experiment.space, experiment.paths, k, reach)))
     return found
 
 
 def _weights_hash(experiment):
-    """What tells an experiment's paths from all others: links name them by it."""
+    """The SHA-256 of an experiment's file of paths, or where it has none of their weights: links name sliders by it."""
     if experiment.weights:
         return sha256(experiment.weights)
-    return paths_hash(experiment.paths)
-
-
-def paths_hash(paths):
-    """The SHA-256 of the weights of paths."""
     digest = hashlib.sha256()
-    for key, value in sorted(paths.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.detach().cpu().contiguous().numpy().data if isinstance(value, torch.Tensor) else b"")
+    for key, value in sorted(experiment.paths.state_dict().items()):
+        digest.update(key.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

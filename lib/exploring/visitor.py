@@ -7,7 +7,6 @@ taken its place.
 import hashlib
 import io
 import json
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,7 +16,7 @@ import torch
 from lib.arguments import plain_name
 from lib.exploring import refining
 from lib.exploring.history import History
-from lib.exploring.looks import MOST_SENTENCES, Sentences
+from lib.exploring.looks import LARGEST_SHIFT, MOST_SENTENCES, Sentences
 from lib.exploring.pictures import Picture
 from lib.exploring.rendering import Route
 from lib.exploring.sliders import Slider
@@ -67,8 +66,8 @@ class Visitor:
         within = {}
         for name, shift in shifts.items():
             high = self.slider(name).high
-            if not isinstance(shift, int | float) or not math.isfinite(shift):
-                raise UserError(f"{quoted(shift)} is not where a slider can be")
+            if type(shift) not in (int, float) or not abs(shift) < LARGEST_SHIFT:  # NaN is not below
+                raise UserError(f"the slider {quoted(name)} can only be at a number")
             within[name] = min(max(shift, -high), high)
         look = look.moved(within)
         return look.saying(own.sentences for name, own in list(self._own.items()) if name in look.shifts)

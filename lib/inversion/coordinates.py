@@ -48,11 +48,12 @@ class Coordinates:
         """mean (M, d), basis (M, d, d) and its inverse, of vectors (N, M, d)."""
         self.mean = vectors.mean(dim=0)
         centred = (vectors - self.mean).transpose(0, 1)
-        values, directions = torch.linalg.eigh(centred.transpose(1, 2) @ centred / len(vectors))
+        covariance = centred.transpose(1, 2) @ centred / len(vectors)
+        values, directions = torch.linalg.eigh(covariance.cpu())  # which not every device has
         deviations = values.clamp(min=0).sqrt()
         deviations = deviations.clamp(min=LEAST_DEVIATION * deviations.max())
-        self.basis = deviations[:, :, None] * directions.transpose(1, 2)
-        self.inverse = directions / deviations[:, None]
+        self.basis = (deviations[:, :, None] * directions.transpose(1, 2)).to(self.mean)
+        self.inverse = (directions / deviations[:, None]).to(self.mean)
 
     def _vectors(self, codes):
         """Codes -> (B, M, d)."""

@@ -75,8 +75,9 @@ def regressed(targets, seen, offsets):
     """Ridge regression in its dual form: targets (B, F), what samples show (N, F), their offsets (N, M, d) ->
     (B, M, d)."""
     centre, mean = seen.mean(dim=0), offsets.mean(dim=0)
-    seen, targets = (seen - centre).double(), (targets - centre).double()
+    # In double precision, which not every device has.
+    seen, targets = ((one - centre).cpu().double() for one in (seen, targets))
     products = seen @ seen.T
-    products += RIDGE * products.diagonal().mean() * torch.eye(len(seen), dtype=seen.dtype, device=seen.device)
-    weights = torch.linalg.solve(products, (offsets - mean).flatten(1).double())
-    return (targets @ seen.T @ weights).to(offsets.dtype).unflatten(1, mean.shape) + mean
+    products += RIDGE * products.diagonal().mean() * torch.eye(len(seen), dtype=seen.dtype)
+    weights = torch.linalg.solve(products, (offsets - mean).flatten(1).cpu().double())
+    return (targets @ seen.T @ weights).to(offsets).unflatten(1, mean.shape) + mean

@@ -30,10 +30,11 @@ from lib.files import read_json
 from lib.judges.judge import Judge
 from models.errors import UserError
 from models.untrusted.onnx_graph import MOST_BYTES, read_graph
-from models.untrusted.onnx_process import OnnxProcess
+from models.untrusted.onnx_process import PATIENCE, OnnxProcess
 
 LARGEST_SIDE = 2048  # pixels
 MOST_NAMES = 10_000
+FIRST_PATIENCE = 60  # seconds, for the network to be loaded, and for the first few images
 PIXELS_AT_ONCE = 1 << 20  # of all images of a pass, for the memory's sake
 
 
@@ -117,8 +118,10 @@ class OnnxJudge(Judge):
         self.fingerprint = f"onnx-{hashlib.sha256(content).hexdigest()}-{hashlib.sha256(said.encode()).hexdigest()}"
         self._check_input(graph.input, file)
         self.file = file
-        self.network = OnnxProcess(content, file, self._outputs(graph, file), threads or torch.get_num_threads())
+        outputs, threads = self._outputs(graph, file), threads or torch.get_num_threads()
+        self.network = OnnxProcess(content, file, outputs, threads, FIRST_PATIENCE)
         self(torch.zeros(1, 3, 8, 8))  # so that what is wrong is told before anything long
+        self.network.patience = PATIENCE
 
     def _check_input(self, port, file):
         """Find out in which order the network wants rows, columns and colours, and how many images at once."""

@@ -17,6 +17,7 @@ What J costs does not depend on the sentences: it is measured once for a generat
 import hashlib
 import json
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from itertools import product
 
 import torch
@@ -65,24 +66,38 @@ class Response:
         covariance = torch.cov(self.features.T)
         return torch.linalg.inv(covariance + ridge * covariance.diag().mean() * torch.eye(len(covariance)))
 
+    @cached_property
+    def metric(self):
+        """M: (E, E)."""
+        return self.inverse_covariance()
+
+    @cached_property
     def visibility(self):
         """H in the coordinates of the basis: (p, p), with trace p."""
-        metric = self.inverse_covariance()
-        found = torch.einsum("nae,ef,nbf->ab", self.differences, metric, self.differences)
+        found = torch.einsum("nae,ef,nbf->ab", self.differences, self.metric, self.differences)
         return found * len(found) / found.trace()
 
     def changes(self, directions):
         """Change of the unit feature per unit of move along directions (K, d), linearly: (n, K, E)."""
         return torch.einsum("nae,ka->nke", self.differences, directions @ self.basis.T)
 
-    def of_codes(self, chosen):
+    @cached_property
+    def folds(self):
+        """[(a mask (n,) of codes, the response at the others, the response at these), ...]: each code is once among
+        those that are held out."""
+        fold = torch.arange(len(self.differences)) % FOLDS
+        return [(fold == k, self._of_codes(fold != k), self._of_codes(fold == k)) for k in range(FOLDS)]
+
+    def _of_codes(self, chosen):
         """The response at some of the codes only: a mask (n,)."""
-        return replace(self, differences=self.differences[chosen])
+        part = replace(self, differences=self.differences[chosen])
+        vars(part)["metric"] = self.metric  # of the features, which are the same
+        return part
 
 
 def directions(response, targets, alpha, beta):
     """The closed form: D (K, d), unit rows. targets t (K, E)."""
-    regularised = torch.linalg.inv(response.visibility() + alpha * torch.eye(len(response.basis)))
+    regularised = torch.linalg.inv(response.visibility + alpha * torch.eye(len(response.basis)))
     gains = targets @ response.differences.mean(dim=0).T  # (K, p)
     mutual = gains @ regularised @ gains.T
     mutual = mutual + beta * mutual.diag().mean() * torch.eye(len(mutual))
@@ -92,11 +107,9 @@ def directions(response, targets, alpha, beta):
 def held_out_cosines(response, targets, alpha, beta):
     """For each code the cosine, averaged over paths, of what the closed form of the other codes changes there with
     t_k: (n,)."""
-    folds, found = torch.arange(len(response.differences)) % FOLDS, torch.zeros(len(response.differences))
-    for fold in range(FOLDS):
-        held_out = folds == fold
-        lines = directions(response.of_codes(~held_out), targets, alpha, beta)
-        changes = response.of_codes(held_out).changes(lines)
+    found = torch.zeros(len(response.differences))
+    for held_out, others, these in response.folds:
+        changes = these.changes(directions(others, targets, alpha, beta))
         found[held_out] = F.cosine_similarity(changes, targets, dim=-1).mean(dim=1)
     return found
 

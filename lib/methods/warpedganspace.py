@@ -15,6 +15,7 @@ from lib.settings import COUNT, FACT, PATHS, POSITIVE, Range, TrainingSettings, 
 from models.errors import UserError
 
 WEIGHT = Range(low=0)
+MOST_GAMMA = 1e30
 RECONSTRUCTORS = ("LeNet", "ResNet")
 
 
@@ -226,5 +227,5 @@ def _with_its_gamma(state, content):
     if content.get("learn_gammas") is not False or any(getattr(one, "ndim", 0) != 2 for one in (loggammas, alphas)):
         return state
     given, dim = content.get("gamma"), state["SUPPORT_SETS"].shape[1] / max(alphas.shape[1], 1)
-    gamma = given if type(given) in (int, float) and given in POSITIVE else 1 / max(dim, 1)
+    gamma = float(given) if type(given) in (int, float) and 0 < given < MOST_GAMMA else 1 / max(dim, 1)
     return {**state, "LOGGAMMA": loggammas.new_full(loggammas.shape, gamma).log()}

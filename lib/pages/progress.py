@@ -64,7 +64,8 @@ def curve(stats, max_iter):
     low = min(loss - spread for _, loss, spread in points)
     high = max(loss + spread for _, loss, spread in points)
     if high == low:
-        low, high = low - 0.5, high + 0.5
+        margin = max(0.5, abs(low) / 1000)  # what is added to a huge loss must not be lost in rounding
+        low, high = low - margin, high + margin
 
     def place(at, value):
         return f"{at / max(1, max_iter) * WIDTH:.1f},{(high - value) / (high - low) * HEIGHT:.1f}"

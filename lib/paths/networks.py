@@ -78,7 +78,7 @@ def directions_from_state(state, dim, source):
     is_flat = isinstance(state, dict) and all(isinstance(one, torch.Tensor) for one in state.values())
     tensors = {str(key): one for key, one in state.items()} if is_flat else {}
     first = next((tensors[key] for key in ("params", "nets.0.linear_1.weight") if key in tensors), None)
-    if first is None or first.ndim != 2:
+    if first is None or first.ndim != 2 or 0 in first.shape:
         raise UserError(f"{source} holds no directions of LatentCLR: neither params nor networks")
     if first.shape[1] != dim:
         raise UserError(f"{source} has directions in {first.shape[1]} dimensions, which do not fit a latent space of "

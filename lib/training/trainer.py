@@ -67,6 +67,8 @@ def train(experiment, method, stop, watchers=(), quiet=False):
     settings, run = experiment.settings, Run(method)
     if distributed.from_first(experiment.checkpoint.exists):
         run.load(experiment.checkpoint, settings.max_iter)
+        if run.iteration:  # as when the checkpoint was written, which is written again at the end
+            _set_learning_rate(run, method, run.iteration - 1)
     watchers = watchers if distributed.is_first() else ()
     for watcher in watchers:
         watcher.begun(run.iteration, run.stats)
@@ -138,9 +140,7 @@ def _begin_to_count(bar):
 
 def iterate(run, method, frozen, experiment):
     """One iteration: draw, step, optimise."""
-    rate = method.learning_rate(run.iteration)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate * group.get("rate", 1)
+    _set_learning_rate(run, method, run.iteration)
     run.optimizer.zero_grad()
     batch = to_device(method.draw(run.iteration), method.space.device)
     value = step(method, batch, frozen, experiment.settings.micro_batch_size)
@@ -153,6 +153,12 @@ def iterate(run, method, frozen, experiment):
     method.updated(run.iteration)
     run.iteration += 1
     run.losses.append(value)
+
+
+def _set_learning_rate(run, method, iteration):
+    rate = method.learning_rate(iteration)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate * group.get("rate", 1)
 
 
 def log(run, bar, device):

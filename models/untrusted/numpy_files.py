@@ -16,6 +16,7 @@ from models.errors import UserError
 MOST_BYTES = 256 << 20  # of an array in an archive, which may be packed into very few
 MOST_HEADER = 1 << 16  # bytes
 MOST_TEXTS = 1_000_000
+LARGEST_CHARACTER = 0x10FFFF
 ERRORS = (ValueError, OSError, EOFError, SyntaxError, TypeError, OverflowError, MemoryError, RuntimeError, KeyError,
           TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)  # fmt: skip
 
@@ -103,8 +104,15 @@ def _read(file, length, most=MOST_BYTES):
         raise ValueError(f"it has {count:,} texts")
     size, content = count * dtype.itemsize, begin.read()
     content = content[:size] + file.read(max(size - len(content), 0))
+    if dtype.kind == "U" and _largest(content, dtype) > LARGEST_CHARACTER:
+        raise ValueError("it has text that is not Unicode")
     array = np.frombuffer(content, dtype, count)
     return array.reshape(shape, order="F" if by_columns else "C")
+
+
+def _largest(content, dtype):
+    """The largest code of a character in an array of text."""
+    return np.frombuffer(content, np.dtype("u4").newbyteorder(dtype.byteorder)).max(initial=0)
 
 
 def _unreadable(path, error):

@@ -5,8 +5,9 @@
 
 faces: samples of dcgan_faces64 are recovered, and the judge's descriptor compares each with its inversion. portraits:
 renders of known factors are inverted with stylegan2_portraits64, and the judge reads the factors of the inversions; so
-are, as a floor, samples of the generator itself. Photographs show what a generator of portraits cannot. Nothing that is
-measured is of seeds that settings were chosen on.
+are, as a floor, samples of the generator itself. The renders are those of the world that the generator was trained on,
+and then of any factors, with heads that tilt and turn further than the generator ever saw. Photographs show what it
+cannot. Nothing that is measured is of seeds that settings were chosen on.
 """
 
 import argparse
@@ -27,8 +28,10 @@ from lib.latent_space import latent_space
 from lib.settings import InversionSettings
 from models.load_generator import load_generator
 from scripts.portraits.renderer import render
+from scripts.portraits.world import shaped
 
 RECOVERED = 0.9  # cosine of descriptors
+PHOTOGRAPHS = 8
 
 
 def samples(space, count, seed):
@@ -65,28 +68,30 @@ def faces(count, seed, settings):
 
 
 def portraits(count, seed, settings):
-    """Renders of known factors and, as a floor, the generator's own samples; then photographs."""
+    """Renders of known factors, a floor, and photographs."""
     space, judge = latent_space(load_generator("stylegan2_portraits64"), "W"), load_judge("portraits")
     settings = replace(settings, stylegan_space="W+")
-    factors = torch.rand(count, len(judge.names), generator=torch.Generator().manual_seed(seed))
-    targets, own = _rounded(render(factors)), samples(space, count, seed)
-    measured = {}
-    for name, pictures, truth in (("renders", targets, factors), ("own samples", own, judge(own))):
-        found, measured[name] = inverted(space, pictures, settings, name)
-        errors = (judge(found.images) - truth).abs()
-        measured[name] |= {"factor_error": errors.mean().item(), "worst": errors.mean(dim=1).max().item()}
-        if name == "renders":
-            measured["renders"]["judge's own error"] = (judge(targets) - factors).abs().mean().item()
-            by_factor = dict(zip(judge.names, errors.mean(dim=0).tolist()))
-            measured["renders"]["by factor"] = by_factor
-            distances = found.distances
+    uniform = torch.rand(count, len(judge.names), generator=torch.Generator().manual_seed(seed))
+    own = samples(space, count, seed)
+    photographs = samples(latent_space(load_generator("dcgan_faces64"), "Z"), PHOTOGRAPHS, seed)
+    pictures = {
+        "renders": (_rounded(render(shaped(uniform))), shaped(uniform)),
+        "renders of any factors": (_rounded(render(uniform)), uniform),
+        "own samples": (own, judge(own)),
+        "photographs": (photographs, None),
+    }
     reach = measured_reach(latent_space(space.generator, "W+"), settings)
-    photographs = samples(latent_space(load_generator("dcgan_faces64"), "Z"), 8, seed)
-    odd, _ = inverted(space, photographs, settings, "photographs")
-    shares = {name: [reach.share(distance) for distance in found.tolist()]
-              for name, found in (("renders", distances), ("photographs", odd.distances))}  # fmt: skip
-    return measured | {"reach": reach._asdict(), "least and most of shown": {
-        name: (min(found), max(found)) for name, found in shares.items()}}  # fmt: skip
+    measured = {"reach": reach._asdict()}
+    for name, (targets, truth) in pictures.items():
+        found, measured[name] = inverted(space, targets, settings, name)
+        shares = [reach.share(distance) for distance in found.distances.tolist()]
+        measured[name]["shown"] = {"least": min(shares), "most": max(shares)}
+        if truth is not None:
+            errors = (judge(found.images) - truth).abs()
+            measured[name] |= {"factor error": errors.mean().item(), "largest": errors.mean(dim=1).max().item(),
+                               "judge's own": (judge(targets) - truth).abs().mean().item(),
+                               "by factor": dict(zip(judge.names, errors.mean(dim=0).tolist()))}  # fmt: skip
+    return measured
 
 
 def main(arguments):

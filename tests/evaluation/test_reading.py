@@ -161,6 +161,20 @@ def test_nothing_is_read_twice(subject, evaluate, images_made):
     assert images_made() == 4 * 13 + at_reach  # the generator's samples are the same
 
 
+@pytest.mark.parametrize("damage", [
+    {"numbers": np.zeros((39, 3))}, {"numbers": np.zeros(40)}, {"numbers": np.zeros((40, 3), int)},
+    {"numbers": np.array(["a"] * 40)}, {"features": np.zeros((7, 2))},
+])  # fmt: skip
+def test_damaged_samples_in_the_cache_are_read_again(damage, evaluate, tmp_path):
+    first = evaluate()
+    for file in (tmp_path / "cache").iterdir():
+        whole = samples.load_arrays(file)
+        samples.save_arrays(file, whole | damage)
+    assert evaluate()[1] == first[1]
+    for file in (tmp_path / "cache").iterdir():
+        assert samples.load_arrays(file)["numbers"].shape == (40, 4)
+
+
 def test_more_codes_are_read_besides_those_that_were(subject, evaluate, images_made):
     fewer = Subject(**{**vars(subject), "sources": subject.sources[:3]})
     evaluate(of=fewer)

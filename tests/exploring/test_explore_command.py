@@ -33,7 +33,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
     (["--gan=x", "--listen=0.0.0.0", "--password-file=nowhere"], "nowhere is not a file"),
 ])
 def test_what_cannot_be_served_is_one_line(run_warm, tmp_path, arguments, words):
-    assert words in refused(run_warm("explore.py", *arguments, cwd=tmp_path))
+    port = [] if any(argument.startswith("--port") for argument in arguments) else [f"--port={free_port()}"]
+    assert words in refused(run_warm("explore.py", *arguments, *port, cwd=tmp_path))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
 
 
 def test_port_in_use_is_one_line(run_warm, tmp_path):
@@ -45,8 +51,7 @@ def test_port_in_use_is_one_line(run_warm, tmp_path):
 
 def test_it_prints_its_address_and_ends_at_ctrl_c(warm, tmp_path, data):
     out, err = tmp_path / "out", tmp_path / "err"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, str(REPOSITORY / "explore.py"), f"--gan={data / 'stylegan2_tiny.pth'}", f"--port={port}"]
     with open(out, "w") as stdout, open(err, "w") as stderr:
         process = warm.start(command, cwd=tmp_path, stdout=stdout, stderr=stderr)

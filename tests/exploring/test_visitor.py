@@ -12,8 +12,10 @@ from PIL import Image
 
 from lib.exploring.judging import Judging
 from lib.exploring.looks import Look
+from lib.exploring.sliders import sliders_of
 from lib.exploring.work import Stopped
 from lib.exploring.world import World
+from lib.files import write_json
 from lib.judges.judge import Judge
 from lib.methods import dipole_paths
 from lib.pools import code_directories, find_pool, read_code
@@ -21,6 +23,7 @@ from lib.trained import find_experiment, open_experiment
 from lib.walking.pictures import there_and_back
 from models.errors import UserError
 
+DIPOLES = [("a happy face", "a sad face"), ("an old face", "a young face")]  # of the experiment in W
 HAT = ("a face with a hat", "a face without a hat")
 
 
@@ -52,13 +55,22 @@ def test_sliders_of_experiments(world):
     assert len({slider.id for slider in world.sliders}) == 8
 
 
+def test_slider_knows_what_was_measured_of_it(experiments, tmp_path):
+    figures = {name: {"value": 0.5, "low": 0.4, "high": 0.6} for name in ("own_effect", "leak", "stray")}
+    entry = {"path": 1, "label": list(DIPOLES[1]), "own": "age", "sign": 1, "strongest_other": None, "figures": figures}
+    summary = {"format": 1, "codes": 8, "pool": "pool", "judge": {"name": "a judge"}, "paths": [entry]}
+    write_json(summary, tmp_path / "results" / "pool" / "walk" / "evaluation" / "summary.json")
+    (left_out, _), (found, _) = sliders_of(replace(experiments[0], directory=tmp_path))
+    assert found.measured == entry and left_out.measured is None
+
+
 def test_shift_beyond_the_range_ends_at_its_end(world, visitor):
     slider = world.sliders[0]
     assert visitor.moved(world.look(), {slider.id: -100.0}).shift(slider.id) == slider.low
     with pytest.raises(UserError, match="there is no slider"):
         visitor.moved(world.look(), {"another": 1.0})
-    for shift in (float("nan"), float("inf"), "1", None):
-        with pytest.raises(UserError, match="is not where"):
+    for shift in (float("nan"), float("inf"), 10**400, "1", None, True):
+        with pytest.raises(UserError, match="only be at a number"):
             visitor.moved(world.look(), {slider.id: shift})
 
 

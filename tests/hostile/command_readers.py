@@ -34,6 +34,7 @@ RUNS = {
 SIDE = 8
 DESCRIPTION = {"side": SIDE, "range": [0, 255], "names": ["red", "green", "blue"], "units": "of 255",
                "features": "mixed"}  # fmt: skip
+JUDGE_PATIENCE = 10  # seconds, in place of a minute
 # Networks of open_clip.
 VIT = {
     "embed_dim": 16,
@@ -336,12 +337,17 @@ class Judges(Reader):
         deep = [helper.make_node("Add", [f"a{i}", f"a{i}"], [f"a{i + 1}"]) for i in range(1, 200)]
         deep = [helper.make_node("Add", ["x", "x"], ["a1"]), *deep, helper.make_node("Identity", ["a200"], ["mixed"])]
         rows = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+        squares = [helper.make_node("MatMul", [f"s{i}", f"s{i}"], [f"s{i + 1}"]) for i in range(10_000)]
+        year = [helper.make_node("Tile", ["x", "times"], ["s0"]), *squares,
+                helper.make_node("ReduceMean", ["s10000"], ["y"], axes=[2, 3], keepdims=0)]  # fmt: skip
         return {
             "tiled to a terabyte": self._files(
                 self._network(grown, {"y": [3]}, [constant("times", 1, 1, 100_000, 100_000)]), features=None),
             "padded to a terabyte": self._files(
                 self._network(padded, {"y": [3]}, [constant("pads", 0, 0, 0, 0, 0, 0, 400_000, 400_000)]),
                 features=None),
+            "computed for a year": self._files(
+                self._network(year, {"y": [3]}, [constant("times", 1, 1, 400, 400)]), features=None),
             "other rows than images": self._files(
                 self._network(rows, {"y": [3]}, [constant("shape", -1, 3)]), features=None),
             "other numbers than names": self._files(self._network(deep, {"mixed": [3, 8, 8]}), features=None),
@@ -352,7 +358,8 @@ class Judges(Reader):
     def read(self, directory, file):
         from lib.judges.onnx_file import OnnxJudge
 
-        judge = OnnxJudge(directory / "net.onnx", threads=1)
+        with patch("lib.judges.onnx_file.FIRST_PATIENCE", JUDGE_PATIENCE):
+            judge = OnnxJudge(directory / "net.onnx", threads=1)
         try:
             judge(torch.zeros(2, 3, 16, 16))
         finally:

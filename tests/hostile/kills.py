@@ -10,8 +10,11 @@ takes root. Others get kills alone.
 
 import argparse
 import hashlib
+import itertools
 import os
+import pickletools
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,6 +37,7 @@ KINDS = ("kill", "full disk")
 LEFTOVERS = (".partial", ".part", ".part.json", ".lock", ".replaced", "/lock")
 ROOMY = 1 << 30  # bytes of the tmpfs while nothing is disturbed
 TIMEOUT = 600  # seconds
+MEMORY = "peak_gib"  # in statistics
 
 
 @dataclass
@@ -72,14 +77,41 @@ def used(directory):
 
 
 def hashes(directory):
-    """{file: SHA-256} below a directory. Records of downloads without when the files changed."""
-    found = {}
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        content = file.read_bytes()
-        if file.suffix == ".sha256":
-            content = b"\n".join(line for line in content.split(b"\n") if b"changed at" not in line)
-        found[file.relative_to(directory).as_posix()] = hashlib.sha256(content).hexdigest()
-    return found
+    """{file: SHA-256 of its lasting content} below a directory. Of the page on which a run shows itself there are none:
+    which pictures it has depends on how much time there was."""
+    return {file.relative_to(directory).as_posix(): hashlib.sha256(lasting(file)).hexdigest()
+            for file in sorted(directory.rglob("*"))
+            if file.is_file() and file.name != "progress.html" and file.parent.name != "progress"}
+
+
+def lasting(file):
+    """The bytes of a file without what depends on the machine: in records of downloads, when files changed; in a run's
+    statistics and checkpoint, how much memory it has used."""
+    content = file.read_bytes()
+    if file.suffix == ".sha256":
+        return b"\n".join(line for line in content.split(b"\n") if b"changed at" not in line)
+    if file.name == "stats.json":
+        return re.sub(rb'"peak_gib": [\d.]+', b"", content)
+    if file.name == "checkpoint.pt":
+        with zipfile.ZipFile(file) as archive:
+            # Its id is a hash of its content.
+            records = {name: archive.read(name) for name in archive.namelist() if "serialization_id" not in name}
+        return repr({name: _without_memory(record) if name.endswith("data.pkl") else record
+                     for name, record in records.items()}).encode()  # fmt: skip
+    return content
+
+
+def _without_memory(pickled):
+    """A pickle with zeros as the values of its keys "peak_gib"."""
+    content, operations, memo, pending = bytearray(pickled), [*pickletools.genops(pickled)], None, False
+    for (operation, argument, position), (following, number, _) in itertools.pairwise(operations):
+        if operation.name == "BINUNICODE" and argument == MEMORY:
+            memo, pending = number if following.name.endswith("PUT") else None, True
+        elif operation.name.endswith("GET") and argument == memo is not None:
+            pending = True
+        elif operation.name == "BINFLOAT" and pending:
+            content[position + 1 : position + 9], pending = bytes(8), False
+    return bytes(content)
 
 
 class Runner:

@@ -14,7 +14,7 @@ import readers
 
 from models.errors import UserError
 
-INPUTS = 4_500  # of a minute
+INPUTS = 3_000  # of about a minute
 
 
 @pytest.mark.parametrize("name", readers.READERS)

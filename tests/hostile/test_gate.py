@@ -15,6 +15,8 @@ import torch
 
 from lib.evaluation.store import load_arrays
 from lib.files import read_json
+from lib.methods.warpedganspace import _with_its_gamma
+from lib.paths.networks import directions_from_state
 from lib.pools import read_w_plus
 from models.clip_encoder import clip, load_clip
 from models.errors import UserError
@@ -441,6 +443,23 @@ def test_safetensors_of_other_kinds(data, tmp_path):
         check_safetensors(tmp_path / "long.safetensors")
 
 
+# --- published checkpoints
+
+
+def test_directions_without_a_path_are_refused():
+    with pytest.raises(UserError, match=r"d\.pt holds no directions"):
+        directions_from_state({"params": torch.zeros(0, 32)}, 32, "d.pt")
+
+
+@pytest.mark.parametrize("gamma", [10**400, 1e300, -1, True, "x"])
+def test_published_gamma_that_no_tensor_holds_is_the_default(gamma):
+    state = {"SUPPORT_SETS": torch.zeros(2, 64), "ALPHAS": torch.ones(2, 2), "LOGGAMMA": torch.zeros(2, 1)}
+    found = _with_its_gamma(state, {"learn_gammas": False, "gamma": gamma})["LOGGAMMA"]
+    torch.testing.assert_close(found, torch.full((2, 1), 1 / 32).log())
+    found = _with_its_gamma(state, {"learn_gammas": False, "gamma": 2**70})["LOGGAMMA"]
+    torch.testing.assert_close(found, torch.full((2, 1), 2.0**70).log())
+
+
 # --- arrays of numpy's
 
 
@@ -453,6 +472,19 @@ def test_array_whose_header_unpacks_to_gigabytes(tmp_path):
         assert tracemalloc.get_traced_memory()[1] < 1 << 23
     finally:
         tracemalloc.stop()
+
+
+def test_text_beyond_unicode_is_refused(tmp_path):
+    names = records_of_text(tmp_path / "whole.npz")
+    file = rewritten({"names.npy": names.replace(b"a\0\0\0", b"a\0\x22\0")}, tmp_path / "d.npz")
+    refused(lambda path: numpy_files.load_named_array(path, "names"), file, "Unicode")
+    assert load_arrays(file) is None
+
+
+def records_of_text(file):
+    np.savez(file, names=np.array(["a", "b"]))
+    assert numpy_files.load_named_array(file, "names") == ["a", "b"]
+    return records_of(file)["names.npy"]
 
 
 def test_readings_that_are_packed_are_made_anew(tmp_path):

@@ -18,6 +18,7 @@ from lib.pools import code_directories, code_hash, read_code
 from lib.settings import InversionSettings, InvertedPoolSettings
 from models.errors import UserError
 from models.untrusted.tensor_files import load_tensors
+from scripts.bench import inversion
 
 SETTINGS = InvertedPoolSettings(gan="tiny", gan_sha256="0" * 64, stylegan_space="W+", samples=16, steps=4)
 REACH = Reach(own=0.1, other=0.6)
@@ -155,3 +156,13 @@ def test_reach_is_measured_once_and_again_where_its_file_is_broken(space, direct
     for file in reach.CACHE.iterdir():
         file.write_text(file.read_text()[:40])
     assert find_reach(space, settings, "0" * 64) == first and len(measured) == 3
+
+
+def test_the_bench_measures_what_it_says():
+    settings = InversionSettings(samples=16, steps=2, tries=2)
+    faces = inversion.faces(2, 5, settings)
+    assert 0 <= faces["recovered"] <= faces["of"] == 2 and len(faces["identities"]) == 2 and faces["seconds"] > 0
+    portraits = inversion.portraits(2, 5, settings)
+    assert 0 < portraits["renders"]["judge's own"] < portraits["renders"]["factor error"] < 0.5
+    assert portraits["own samples"]["distance"] < portraits["photographs"]["distance"]
+    assert portraits["photographs"]["shown"]["most"] <= 1 and len(portraits["renders"]["by factor"]) == 25
