@@ -3,6 +3,7 @@
 A signal may come at any moment. Until `run` of `lib.command_line` is there to catch it, it ends the process at once.
 Later it raises `Terminated` or KeyboardInterrupt, but never within an import: modules in C swallow such exceptions, or
 turn them into others. If nothing has been begun by then, the process ends at once; otherwise once the import is done.
+Where the exception is swallowed all the same, as in `__del__`, it is raised once more.
 """
 
 import os
@@ -27,7 +28,7 @@ class Terminated(BaseException):
 _begun = False
 _others_before = 0.0, None  # when `begin` was called, and `_others_seconds` then
 _at_work = None  # says whether anything has been begun; None while nobody catches what is raised
-_waiting = None  # the number of a signal that waits for the end of an import
+_waiting = None  # the number of a signal that waits for the end of an import, or of what no exception can leave
 raised = None  # the number of the signal that was raised
 has_stderr = True
 
@@ -45,6 +46,7 @@ def begin():
     if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
         signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGALRM, _look_again)
+    sys.unraisablehook = _raise_again
 
 
 def choose_waiting():
@@ -125,6 +127,17 @@ def _look_again(_, frame):
     else:
         number, _waiting = _waiting, None
         _raise(number)
+
+
+def _raise_again(unraisable):
+    """Called with an exception where none can get out, as in what the garbage collector calls: one that a signal has
+    raised waits until it is over."""
+    global _waiting
+    if raised and isinstance(unraisable.exc_value, (KeyboardInterrupt, Terminated)):
+        _waiting = raised
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _is_import(frame):

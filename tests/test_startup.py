@@ -66,6 +66,30 @@ def test_signal_in_an_import_while_something_is_made_waits_for_its_end(data, tmp
     assert not list(tmp_path.rglob(".*"))
 
 
+SWALLOWED = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from lib import startup
+startup.begin()
+startup.catch_signals(lambda: True)
+class Dying:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+try:
+    Dying()
+    time.sleep(20)
+except startup.Terminated:
+    print("told")
+"""
+
+
+def test_signal_in_a_place_that_exceptions_cannot_leave_is_not_lost():
+    process = subprocess.run([sys.executable, "-c", SWALLOWED, str(REPOSITORY)], text=True, timeout=60,
+                             capture_output=True)
+    assert (process.stdout, process.stderr) == ("told\n", "")
+
+
 def shell(line, *args, cwd):
     command = ["bash", "-c", f'exec "$0" "$@" {line}', sys.executable, *map(str, args)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
