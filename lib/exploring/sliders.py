@@ -7,8 +7,6 @@ from lib.exploring.rendering import STEPS, Route
 from lib.pages.measured import find_measured
 from models.files import sha256
 
-STOPS = 50  # of a slider in either direction
-
 
 @dataclass(frozen=True)
 class Slider:
@@ -32,10 +30,6 @@ class Slider:
         return -self.high
 
     @property
-    def step(self):
-        return self.high / STOPS
-
-    @property
     def title(self):
         return f"{self.second} → {self.first}" if self.second else self.first
 
@@ -45,7 +39,7 @@ class Slider:
 
 def sliders_of(experiment):
     """[(slider, route), ...] of a `Trained`'s paths."""
-    reach = STEPS * experiment.step(STEPS)
+    reach = float(f"{STEPS * experiment.step(STEPS):.3g}")  # the end of its widget too, which has few digits
     measured = find_measured(experiment.directory / "results" / "any" / "any", experiment.labels)
     name, weights = experiment.directory.resolve().name if experiment.weights else "", _weights_hash(experiment)
     found = []

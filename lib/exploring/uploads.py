@@ -48,7 +48,7 @@ class Inverter:
         if self._cutter is None:
             self._cutter = Cutter(self.space)
         picture = self._cutter(content, name or "the picture")
-        work.tell(0.0, "looking for the code of the picture")
+        work.tell(0.0, "looking for the code whose picture is nearest to yours")
         target = to_images(picture.pixels)[None]
         settings = search_settings(self.space.generator)
         found = invert(self.space, target, settings, lambda share, distances: work.tell(share))

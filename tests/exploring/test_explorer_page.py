@@ -84,12 +84,14 @@ def until(browser, script, *arguments):
 
 
 def message(browser):
-    return browser.execute_script("return document.querySelector('#message')?.textContent ?? ''").strip()
+    script = "return [...document.querySelectorAll('.message')].map((one) => one.textContent).join('')"
+    return browser.execute_script(script).strip()
 
 
 def told(browser, words):
     """The page's message, once it has these words."""
-    until(browser, "return document.querySelector('#message').textContent.includes(arguments[0])", words)
+    until(browser, "return [...document.querySelectorAll('.message')].some("
+                   "(one) => one.textContent.includes(arguments[0]))", words)
     return message(browser)
 
 
@@ -184,12 +186,12 @@ def test_sliders_combine_in_any_order(page):
 
 
 def test_reset_button_of_a_slider(page):
-    move(page, 0, 0.9)
-    move(page, 2, 0.9)
+    move(page, 0, 0.96)
+    move(page, 2, 0.96)
     find(page, "#path-0 .reset-button").click()
     until(page, "return Object.keys(explorer.state().shifts).length === 1")
     shown(page)
-    assert values(page) == {2: 0.9}
+    assert values(page) == {2: 0.96}
 
 
 def test_seed_and_new_portrait_and_back_and_forward(page, shared):
@@ -232,6 +234,16 @@ def test_link_restores_the_setting_exactly_in_another_tab(page):
     assert link(other).shifts == {key: pytest.approx(value) for key, value in link(other).shifts.items()}
 
 
+def test_link_restores_a_slider_at_its_end(page):
+    slider(page, 0).send_keys(END)
+    before, box = shown(page), "return document.querySelector('#path-0 input[type=number]').value"
+    assert values(page) == {0: 3.2} and page.execute_script(box) == "3.2"
+    assert list(link(page).shifts.values()) == [3.2]
+    other = new_tab(page, page.current_url)
+    until(other, "return Object.keys(explorer.state().shifts).length === 1")
+    assert (shown(other) == before).all() and values(other) == {0: 3.2} and other.execute_script(box) == "3.2"
+
+
 def test_damaged_link_is_told_and_changes_nothing(page, address):
     other = new_tab(page, address + "#look=nonsense")
     assert "link" in told(other, "link")
@@ -240,14 +252,14 @@ def test_damaged_link_is_told_and_changes_nothing(page, address):
 
 def test_two_tabs_do_not_see_each_other(page, address):
     first = page.current_window_handle
-    move(page, 0, 0.9)
+    move(page, 0, 0.96)
     one = shown(page)
     other = new_tab(page, address)
     assert values(other) == {}
     move(other, 1, -1.0)
     say(other, *HAT)
     page.switch_to.window(first)
-    assert values(page) == {0: 0.9} and (shown(page) == one).all()
+    assert values(page) == {0: 0.96} and (shown(page) == one).all()
     assert page.execute_script("return document.querySelectorAll('.own[data-taken]').length") == 0
 
 
@@ -290,7 +302,9 @@ def test_removed_slider_leaves_the_look(page):
 @pytest.mark.parametrize("sentences", [("a face", "a face"), ("", "a face"), ("a face " * 200, "a cat")])
 def test_sentences_that_cannot_be_used_are_told(page, sentences):
     page.execute_script("explorer.say(arguments[0], arguments[1])", *sentences)
-    assert until(page, "return document.querySelector('#message .error')").text
+    error = until(page, "return document.querySelector('#sentences-message[role=alert] .error')")
+    page.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", find(page, "#say"))
+    assert error.text and abs(error.rect["y"] - find(page, "#say").rect["y"]) < 100
     assert not page.find_elements("css selector", ".own[data-taken]")
     move(page, 0, 0.6)  # it goes on
 
@@ -350,7 +364,7 @@ def test_dropped_picture_is_inverted_and_edited(page, shared, monkeypatch):
 def test_what_is_no_picture_is_told(page, content, name):
     at_start = shown(page)
     drop(page, content, name)
-    assert until(page, "return document.querySelector('#message .error')").text
+    assert until(page, "return document.querySelector('#picture-message[role=alert] .error')").text
     assert (shown(page) == at_start).all()
 
 
@@ -399,6 +413,27 @@ def test_bars_show_what_the_judge_reads_before_and_now(page, shared):
         assert row[0] == number.name and row[1] == f"{number.before:.2f} before, {number.now:.2f} now"
 
 
+def test_bar_beyond_the_range_ends_in_an_arrow_and_its_number_is_shown(page):
+    until(page, "return document.querySelectorAll('#bars tbody tr').length === 3")
+    rows = page.execute_async_script("""const done = arguments[0];
+        import("/explorer/static/figures.js").then(({showNumbers}) => {
+          const numbers = [["age", 0.2, 0.6], ["glasses", 0.2, 1.19], ["smile", 0.5, -0.1]];
+          showNumbers(numbers.map(([name, before, now]) => ({name, unit: "", before, now})), ["smile", null]);
+          done([...document.querySelectorAll("#bars tbody tr")].map((row) => [row.cells[0].textContent,
+            row.querySelector(".is").className, row.querySelector("small")?.textContent ?? null]));
+        });""")
+    assert rows == [["smile", "is below", "to −0.10"], ["age", "is", None], ["glasses", "is above", "to 1.19"]]
+
+
+@pytest.mark.parametrize("width, height", [(900, 600), (1600, 600)])
+def test_picture_stays_in_sight_at_the_lowest_slider(page, width, height):
+    resize(page, width, height)
+    page.execute_script("document.querySelector('#say').scrollIntoView({block: 'end'})")
+    assert page.execute_script("return scrollY") > 100
+    box = page.execute_script("return document.querySelector('#pictures').getBoundingClientRect().toJSON()")
+    assert 0 <= box["top"] < box["bottom"] <= height
+
+
 def test_click_on_the_film_strip_goes_there(page):
     cells = page.find_elements("css selector", "#strip-cells button")
     assert len(cells) == 9 and cells[4].get_attribute("aria-current") == "true"
@@ -432,8 +467,8 @@ def downloaded(browser, press, folder):
 def test_downloads(page, shared, tmp_path):
     import torch
 
-    move(page, 0, 0.9)
-    look = shared.look(0).moved({shared.sliders[0].id: 0.9})
+    move(page, 0, 0.96)
+    look = shared.look(0).moved({shared.sliders[0].id: 0.96})
     found = {}
     for press in ("png", "gif", "code", "json"):
         (tmp_path / press).mkdir()
@@ -459,7 +494,7 @@ def test_setting_is_opened_from_a_file(page, shared, tmp_path):
 def test_explorer_that_was_started_again_shows_what_was_seen(page, shared):
     with served(shared) as address:
         opened(page, address)
-        move(page, 0, 1.5)
+        move(page, 0, 1.6)
         until(page, "return location.hash.startsWith('#look=')")
         before = shown(page)
     page.execute_script("explorer.newStart()")
@@ -467,7 +502,7 @@ def test_explorer_that_was_started_again_shows_what_was_seen(page, shared):
     with served(shared, urlsplit(address).port):
         page.execute_script("window.isOld = true; explorer.newStart()")
         until(page, "return !window.isOld && window.explorer && explorer.state() && explorer.state().start.seed === 0"
-                    " && Object.values(explorer.state().shifts)[0] === 1.5")
+                    " && Object.values(explorer.state().shifts)[0] === 1.6")
         assert (shown(page) == before).all()
 
 

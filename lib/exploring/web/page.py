@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lib.exploring.web.session import OWN_SLIDERS, scale_of
+from lib.exploring.web.session import OWN_SLIDERS, scale_of, short_title
 
 STATIC = Path(__file__).parent / "static"
 HEAD = (STATIC / "head.html").read_text(encoding="utf-8")
@@ -135,13 +135,14 @@ def _sentences():
             first = gr.Textbox(label="To", placeholder="a person with curly hair", max_lines=2, min_width=160,
                                elem_id="first")  # fmt: skip
         say = gr.Button("Make a slider", elem_id="say", size="sm", variant="primary")
+        _html("<div id='sentences-message' class='message' role='alert'></div>")
     for event in (say.click, first.submit):
         event(fn=None, js="(second, first) => { explorer.say(first, second); }", inputs=[second, first])
 
 
 def _figures(world):
     """A film strip and a grid. Returns the choices of sliders."""
-    titles = [(slider.title, slider.id) for slider in world.sliders]
+    titles = [(short_title(slider), slider.id) for slider in world.sliders]
     chosen = [slider.id for slider in world.sliders[:2]] + [None, None]
     with gr.Column(elem_id="strip", elem_classes="card"):
         _html("<h2>Film strip</h2><p class='note'>One path through what you see. Click a picture to go there.</p>")

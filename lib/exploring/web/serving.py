@@ -32,6 +32,7 @@ def serve(args, device):
             if password is not None:
                 print(what_listening_means(bound), file=sys.stderr, flush=True)
             server.run(sockets=[bound])
+            raise KeyboardInterrupt  # in a shell's background SIGINT ends uvicorn too, but is ignored when passed on
         finally:
             world.close()
 

@@ -4,7 +4,6 @@ It answers the page's requests by plain values and bytes; `routes` makes HTTP of
 """
 
 import base64
-import math
 import threading
 
 from lib.exploring.looks import LINK, Look
@@ -14,6 +13,7 @@ from lib.exploring.work import Stopped
 from lib.pages.gallery import number, shown_path
 from models.errors import UserError
 
+STOPS = range(40, 61)  # of a slider's widget in either direction
 OWN_SLIDERS = 12  # of one tab: the page has as many places for them
 STRIP_PICTURES, GRID_PICTURES = 9, 5
 PATIENCE = 0.5  # seconds that a question about work waits for its end
@@ -270,17 +270,27 @@ class Session:
 
 
 def scale_of(slider):
-    """(limit, step) of the widget of a slider: round numbers, of which 0 is one. The last step may lead a little beyond
-    the slider's end, where `Visitor.moved` ends it."""
-    step = float(f"{slider.step:.0e}")
-    return float(f"{math.ceil(round(slider.high / step, 6)) * step:.6g}"), step
+    """(limit, step) of the widget of a slider, which ends where the slider does: a whole number of steps, of as few
+    digits as can be."""
+    steps = [float(f"{slider.high / stops:.6g}") for stops in sorted(STOPS, key=lambda stops: abs(stops - 50))]
+    return slider.high, min(steps, key=lambda step: len(f"{step:g}".strip("0.")))
+
+
+def short_title(slider):
+    """A slider's title without what both sentences begin with."""
+    if not slider.second:
+        return slider.title
+    shown = shown_path(0, (slider.first, slider.second))
+    left, right = (f"{words} {shown.ending}".strip(" .") for words in (shown.left_words, shown.right_words))
+    return f"{left} → {right}"
 
 
 def _slider(slider):
     shown = shown_path(0, (slider.first, slider.second) if slider.second else slider.first)
     limit, step = scale_of(slider)
     parts = None if shown.name else [shown.opening, shown.left_words, shown.right_words, shown.ending]
-    return {"id": slider.id, "first": slider.first, "second": slider.second, "title": slider.title, "parts": parts,
+    return {"id": slider.id, "first": slider.first, "second": slider.second, "title": slider.title,
+            "short": short_title(slider), "parts": parts, "number": slider.measured and slider.measured["own"],
             "limit": limit, "step": step, "method": slider.method, "space": slider.space,
             "experiment": slider.experiment, "own": slider.own, "measured": _measured(slider.measured)}  # fmt: skip
 

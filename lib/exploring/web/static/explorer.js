@@ -64,7 +64,7 @@ const numbers = new Latest(() => told(async () => {
   if (!about.judge) return;
   const answer = await ask("numbers");
   describeJudge(answer?.measuring);
-  if (answer?.numbers) showNumbers(answer.numbers);
+  if (answer?.numbers) showNumbers(answer.numbers, sliders().filter(({id}) => shifts[id]).map(({number}) => number));
   if (answer?.measuring) setTimeout(() => numbers.ask(), MEASURING);
 }));
 
@@ -94,30 +94,31 @@ function rest() {
 
 // What the server answers
 
-// Runs something, and tells what the server refused.
-async function told(does) {
+// Runs something, and tells what the server refused, at `place`.
+async function told(does, place) {
   try {
     return await does();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
-    tell(error.message, true);
+    tell(error.message, true, place);
     return null;
   }
 }
 
-function tell(text, isError = false) {
-  const message = find("message");
-  message.replaceChildren(...(text ? [element("p", {className: isError ? "error" : ""}, text)] : []));
+// place: the id of one of the elements for messages, beside what the message is about. The other ones become empty.
+function tell(text, isError = false, place = "message") {
+  for (const message of document.querySelectorAll(".message")) message.replaceChildren();
+  if (text) find(place).append(element("p", {className: isError ? "error" : ""}, text));
 }
 
 // Asks for something that changes the look, follows its work to the end, and shows what came of it.
-function act(path, body = {}) {
+function act(path, body = {}, place = "message") {
   return told(async () => {
     tell("");
     const answer = await follow(await ask(path, body));
-    if (answer?.view) take(answer.view);
+    if (answer?.view) take(answer.view, place);
     return answer;
-  });
+  }, place);
 }
 
 async function follow(answer) {
@@ -125,7 +126,7 @@ async function follow(answer) {
     while (answer?.work) {
       const {doing, share} = answer.work;
       find("work").hidden = false;
-      find("doing").textContent = doing;
+      find("doing").textContent = doing + percent(share);
       if (share === null) find("share").removeAttribute("value");
       else find("share").value = share;
       answer = await ask("work");
@@ -136,8 +137,10 @@ async function follow(answer) {
   return answer;
 }
 
+const percent = (share) => (share === null ? "" : ` (${Math.round(100 * share)} %)`);
+
 // Takes note of a view of our look.
-function accept(newer) {
+function accept(newer, place) {
   if (newer.start.number !== view?.start.number || newer.locked !== view?.locked) beforeIsOld = true;
   view = newer;
   find("back").disabled = !view.back;
@@ -146,13 +149,13 @@ function accept(newer) {
   find("caption").textContent = `${name()} · ${counted(Object.keys(shifts).length)} moved`;
   const fits = view.link.length <= LONGEST_HASH;
   history.replaceState(history.state, "", fits ? view.link : location.pathname);
-  if (view.remarks.length) tell(view.remarks.join(" "));
+  if (view.remarks.length) tell(view.remarks.join(" "), false, place);
 }
 
 // Shows a view that the server has made: sliders, picture and figures.
-function take(newer) {
+function take(newer, place) {
   shifts = {...newer.shifts};
-  accept(newer);
+  accept(newer, place);
   if (view.start.seed !== null) find("inversion").hidden = true;
   sliders().forEach((slider, index) => label(index, slider, slider.own ? ownButtons(slider) : []));
   for (let i = sliders().length; i < about.given.length + about.own_places; i++) label(i, null, []);
@@ -215,7 +218,7 @@ window.explorer = {
       return slider ? update({label: slider.title, minimum: -slider.limit, maximum: slider.limit, step: slider.step,
                               value: shifts[slider.id] ?? 0}) : update({});
     });
-    const choices = sliders().map(({id, title}) => [title, id]);
+    const choices = sliders().map(({id, short}) => [short, id]);
     const key = JSON.stringify(choices), same = keeping.choices === key;
     keeping.choices = key;
     const choose = same ? update({}) : update({choices});
@@ -226,7 +229,8 @@ window.explorer = {
   move(index, shift) {
     const slider = sliders()[index];
     if (!slider || !Number.isFinite(shift)) return;
-    const rounded = Math.abs(shift) < slider.step / 2 ? 0 : shift;
+    const within = Math.min(Math.max(shift, -slider.limit), slider.limit);  // the box takes any number
+    const rounded = Math.abs(within) < slider.step / 2 ? 0 : within;
     if (rounded === (shifts[slider.id] ?? 0)) return;
     if (rounded) shifts[slider.id] = rounded;
     else delete shifts[slider.id];
@@ -266,7 +270,7 @@ window.explorer = {
   nothing() {},
 
   async say(first, second) {
-    const answer = await act("say", {first: first.trim(), second: second.trim()});
+    const answer = await act("say", {first: first.trim(), second: second.trim()}, "sentences-message");
     if (!answer?.made) return;
     const index = sliders().findIndex(({id}) => id === answer.made);
     document.querySelector(`#path-${index} input[type=range]`)?.focus();
@@ -348,14 +352,13 @@ function describe() {
 
 // measuring: how far it is with the ranges of the judge's numbers, if these are not known yet.
 function describeJudge(measuring = null) {
-  const percent = measuring?.share ? ` (${Math.round(100 * measuring.share)} %)` : "";
-  find("changes-note").textContent = measuring ? `Soon: ${measuring.doing}${percent}.` : about.judge
+  find("changes-note").textContent = measuring ? `Soon: ${measuring.doing}${percent(measuring.share)}.` : about.judge
     ? `The judge ${about.judge} reads the picture before and now, in shares of each number’s range.`
     : `Nothing is measured: ${about.judge_missing}`;
 }
 
 function connect() {
-  connectFiles((text) => act("open", {text}), (file) => act(`code?name=${shortName(file)}`, file), invert);
+  connectFiles((text) => act("open", {text}), openCode, invert);
   find("stop").addEventListener("click", () => told(() => ask("stop")));
   window.addEventListener("hashchange", () => {
     if (location.hash.startsWith("#look=") && location.hash !== view.link) act("open", {text: location.hash});
@@ -375,12 +378,16 @@ const isTyping = (target) => target.matches("textarea, select, [contenteditable]
 
 const shortName = (file) => encodeURIComponent(file.name.slice(0, 200));
 
+function openCode(file) {
+  return act(`code?name=${shortName(file)}`, file, "picture-message");
+}
+
 async function invert(file) {
   if (file.size > 32 * 2 ** 20) {
-    tell("A picture may have 32 MiB: make this one smaller.", true);
+    tell("A picture may have 32 MiB: make this one smaller.", true, "picture-message");
     return;
   }
-  const answer = await act(`invert?name=${shortName(file)}`, file);
+  const answer = await act(`invert?name=${shortName(file)}`, file, "picture-message");
   if (!answer?.inverted) return;
   find("original").src = answer.inverted.original;
   find("inversion-note").textContent = `Your picture, and on the stage the nearest one that ${about.gan} can make `

@@ -5,15 +5,18 @@ const SHOWN = 7;  // bars, until all are asked for
 const NOTICED = 0.03;  // a share of the range
 let all = false;
 
-// numbers: [{name, unit, before, now}], shares of each number's range.
-export function showNumbers(numbers) {
+// numbers: [{name, unit, before, now}], shares of each number's range. first: the names of those that come before the
+// others, as what the moved sliders are about.
+export function showNumbers(numbers, first) {
   const button = find("all-bars");
-  find("bars").tBodies[0].replaceChildren(...(all ? numbers : numbers.slice(0, SHOWN)).map(bar));
+  const isFirst = ({name}) => first.includes(name);
+  const sorted = [...numbers.filter(isFirst), ...numbers.filter((number) => !isFirst(number))];
+  find("bars").tBodies[0].replaceChildren(...(all ? sorted : sorted.slice(0, SHOWN)).map(bar));
   button.hidden = numbers.length <= SHOWN;
   button.textContent = all ? "Show fewer" : `Show all ${numbers.length}`;
   button.onclick = () => {
     all = !all;
-    showNumbers(numbers);
+    showNumbers(numbers, first);
   };
 }
 
@@ -23,17 +26,19 @@ function bar({name, before, now}) {
   const part = element("div", {className: now < before ? "change falling" : "change"});
   part.style.left = `${Math.min(...clipped)}%`;
   part.style.width = `${Math.abs(clipped[1] - clipped[0])}%`;
-  const marks = [["was", clipped[0]], ["is", clipped[1]]].map(([className, place]) => {
-    const mark = element("div", {className});
+  const marks = [["was", before, clipped[0]], ["is", now, clipped[1]]].map(([className, share, place]) => {
+    const mark = element("div", {className: className + (share > 1 ? " above" : share < 0 ? " below" : "")});
     mark.style.left = `${place}%`;
     return mark;
   });
   track.append(part, ...marks);
+  track.title = `${before.toFixed(2)} before, ${now.toFixed(2)} now; the track is the range from 0 to 1`;
+  const beyond = now < 0 || now > 1 ? [element("small", {}, `to ${now.toFixed(2).replace("-", "−")}`)] : [];
   const words = element("span", {className: "unseen"}, `${before.toFixed(2)} before, ${now.toFixed(2)} now`);
   const change = now - before;
   return element("tr", {className: Math.abs(change) < NOTICED ? "same" : ""},
                  element("th", {scope: "row"}, name.replaceAll("_", " ")), element("td", {}, track, words),
-                 element("td", {className: "number"}, signed(change)));
+                 element("td", {className: "number"}, signed(change), ...beyond));
 }
 
 // cells: [{shifts, picture}]; chosen: called with the shifts of the one that is clicked.
