@@ -126,7 +126,7 @@ def until(driver, script, *arguments):
     deadline = time.monotonic() + PATIENCE
     while not (value := driver.execute_script(script, *arguments)):
         if time.monotonic() > deadline:
-            told = driver.execute_script("return document.querySelector('#message')?.textContent")
+            told = [one.text for one in driver.find_elements("css selector", ".message")]
             raise TimeoutError(f"{script}: {told}")
         time.sleep(0.01)
     return value

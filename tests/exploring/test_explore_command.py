@@ -7,14 +7,18 @@ import stat
 import sys
 import time
 import urllib.request
+from argparse import Namespace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from outcomes import refused
 
 pytest.importorskip("gradio")
 
-from lib.exploring.web.serving import listen, read_password, what_listening_means
+from lib.exploring import world
+from lib.exploring.web import serving
+from lib.exploring.web.serving import listen, read_password, serve, what_listening_means
 from models.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -69,6 +73,14 @@ def test_it_prints_its_address_and_ends_at_ctrl_c(warm, tmp_path, data):
     finally:
         process.kill()
     assert err.read_text() == "explore.py: interrupted\n"
+
+
+def test_it_says_that_it_was_interrupted_where_python_ignores_sigint(monkeypatch):
+    arguments = Namespace(exp=[], gan="x", corpus=None, judge=None, listen=None, password_file=None, port=free_port())
+    monkeypatch.setattr(world, "open_world", lambda *_: Mock())
+    monkeypatch.setattr(serving, "server_of", lambda *_: Mock())  # whose `run` returns, as uvicorn's does there
+    with pytest.raises(KeyboardInterrupt):
+        serve(arguments, "cpu")
 
 
 def test_password_is_the_first_line_of_a_file_that_others_cannot_read(tmp_path):

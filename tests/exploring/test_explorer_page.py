@@ -16,7 +16,9 @@ pytest.importorskip("gradio")
 
 from lib.exploring import uploads
 from lib.exploring.looks import Look
+from lib.exploring.sliders import Slider
 from lib.exploring.web.serving import listen, server_of
+from lib.exploring.web.session import scale_of, short_title
 from lib.exploring.world import World
 from lib.settings import InversionSettings
 from lib.trained import open_experiment
@@ -288,6 +290,21 @@ def test_two_sentences_get_a_slider(page, shared):
     assert (shown(other) == before).all()
 
 
+@pytest.mark.parametrize("high, step", [(3.52, 0.08), (3.2, 0.08), (5.0, 0.1), (0.93, 0.0186), (113.0, 2.26)])
+def test_slider_ends_after_a_whole_number_of_steps(high, step):
+    assert scale_of(Slider("id", "a", "b", high, "W", "method")) == (high, step)
+    assert high / step == pytest.approx(round(high / step), abs=1e-9)
+
+
+@pytest.mark.parametrize("first, second, short", [
+    ("a photo of a person with glasses.", "a photo of a person without glasses.", "without glasses → with glasses"),
+    ("a photo of a bald man.", "a photo of a man with hair.", "man with hair → bald man"),
+    ("Z 0", "", "Z 0"),
+])
+def test_choices_leave_out_what_sentences_share(first, second, short):
+    assert short_title(Slider("id", first, second, 1.0, "W", "method")) == short
+
+
 def test_removed_slider_leaves_the_look(page):
     at_start = shown(page)
     say(page, *HAT)
@@ -313,7 +330,7 @@ def test_refining_shows_how_far_it_is_and_can_be_stopped(page, address):
     say(page, *HAT)
     until(page, "return document.querySelector('.own[data-taken]')")
     find(page, ".own[data-taken] .poles button").click()
-    until(page, "return document.querySelector('#doing').textContent.includes('refining: iteration')")
+    until(page, "return document.querySelector('#doing').textContent.match(/refining: iteration.* %\\)$/)")
     assert find(page, "#work").is_displayed()
     move(page, 0, 0.6)  # meanwhile
     page.refresh()

@@ -341,9 +341,11 @@ function beginOnceBuilt() {
 const update = (changes) => ({__type__: "update", ...changes});
 
 function describe() {
+  // They are Gradio's, and of Gradio.
+  for (const meta of document.querySelectorAll("meta[property^='og:'], meta[name^='twitter:']")) meta.remove();
   find("generator").textContent = about.gan;
   const experiments = [...new Set(about.given.map(({experiment}) => experiment))].filter(Boolean);
-  find("experiments").textContent = experiments.join(" · ");
+  find("experiments").textContent = find("experiments").title = experiments.join(" · ");
   describeJudge();
   find("sentences-note").textContent = about.sentences_missing
     ? `Not here: ${about.sentences_missing}`
