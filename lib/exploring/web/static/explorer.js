@@ -360,7 +360,7 @@ function describeJudge(measuring = null) {
 }
 
 function connect() {
-  connectFiles((text) => act("open", {text}), openCode, invert);
+  connectFiles((text) => act("open", {text}, "picture-message"), openCode, invert);
   find("stop").addEventListener("click", () => told(() => ask("stop")));
   window.addEventListener("hashchange", () => {
     if (location.hash.startsWith("#look=") && location.hash !== view.link) act("open", {text: location.hash});
