@@ -108,7 +108,9 @@ async function told(does, place) {
 // place: the id of one of the elements for messages, beside what the message is about. The other ones become empty.
 function tell(text, isError = false, place = "message") {
   for (const message of document.querySelectorAll(".message")) message.replaceChildren();
-  if (text) find(place).append(element("p", {className: isError ? "error" : ""}, text));
+  if (!text) return;
+  find(place).append(element("p", {className: isError ? "error" : ""}, text));
+  if (place !== "message") find(place).scrollIntoView({block: "nearest"});
 }
 
 // Asks for something that changes the look, follows its work to the end, and shows what came of it.
