@@ -4,6 +4,7 @@ A new dipole is kept apart from the experiment's, as these are from each other, 
 the same. Each new one is found by itself, so that its path does not depend on what else was asked.
 """
 
+import threading
 from dataclasses import dataclass, fields
 
 import torch
@@ -59,12 +60,14 @@ class OwnSentences:
             limit_resolution(self.seen, settings.synthesis_resolution)
         self._known = getattr(settings, "jung_radius", None), getattr(settings, "walk_length", None)
         self._encoder, self._radius, self._response, self._features = clip_encoder, None, None, None
+        self._loading = threading.Lock()
 
     @property
     def encoder(self):
         """The CLIP. Raises UserError where it cannot be loaded."""
-        if self._encoder is None:
-            self._encoder = load_clip(self.settings.clip_model, self.space.device)
+        with self._loading:  # one CLIP for all threads
+            if self._encoder is None:
+                self._encoder = load_clip(self.settings.clip_model, self.space.device)
         return self._encoder
 
     @property
