@@ -17,7 +17,7 @@ from lib.methods.paired import PairedContraCLIP
 from lib.paths.lines import Lines
 from lib.settings import TrainingSettings
 from lib.training import trainer
-from models.errors import UserError
+from models.errors import UserError, quoted
 
 CORPUS = "own"  # what an experiment's corpus is called that was typed in
 INHERITED = ("gan", "gan_sha256", "stylegan_space", "stylegan_layer", "truncation", "biggan_target_classes",
@@ -93,13 +93,18 @@ def refine(sentences, path, work):
     return OwnPath(path.found, method.result()["DIRECTIONS"].cpu(), scratch.settings, told.stats)
 
 
+def check_name(name):
+    """Raise UserError where a visitor's name for what is kept is empty, or no plain name of a directory."""
+    if not name or not plain_name(name):
+        raise UserError(f"{quoted(name)} is not a name for a directory: use letters, digits, and . _ + - only")
+
+
 def keep(paths, name):
     """Write `OwnPath`s, all of one space, as one finished experiment. name: what its name ends with. Its directory.
 
     Raises UserError where the name is not plain or taken, or where the paths are not of one space.
     """
-    if not name or not plain_name(name):
-        raise UserError(f"{name!r} is not a name for a directory: use letters, digits, and . _ + - only")
+    check_name(name)
     settings = next((one.settings for one in paths if one.settings.method != "text"), paths[0].settings)
     for one in paths:
         if any(getattr(one.settings, key) != getattr(settings, key) for key in INHERITED):

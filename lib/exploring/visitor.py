@@ -13,7 +13,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from lib.arguments import plain_name
 from lib.exploring import refining
 from lib.exploring.history import History
 from lib.exploring.looks import LARGEST_SHIFT, MOST_SENTENCES, Sentences
@@ -168,8 +167,7 @@ class Visitor:
     def save_pool(self, look, name):
         """Write a pool of the look's code alone, for traverse_latent_space.py --pool, with --w-space where the
         generator has W. Returns its directory. Raises UserError where the name is not plain, or another code's."""
-        if not name or not plain_name(name):
-            raise UserError(f"{quoted(name)} is not a name for a directory: use letters, digits, and . _ + - only")
+        refining.check_name(name)
         world, code = self.world, self._code(look)
         gan, classes, has_w = world.settings.gan, world.settings.biggan_target_classes, world.renderer.has_w
         space = world.space(look.start.truncation)
