@@ -77,3 +77,15 @@ def _silence():
         return float(os.environ.get("CONTRACLIP_SILENCE", SILENCE))
     except ValueError:
         return SILENCE
+
+
+def counting(told, total):
+    """A function update(images), as of a bar, that calls told(images so far, total) instead of drawing one."""
+    done = 0
+
+    def update(images):
+        nonlocal done
+        done += images
+        told(done, total)
+
+    return update

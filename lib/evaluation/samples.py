@@ -11,6 +11,7 @@ from lib import distributed
 from lib.config import CACHE
 from lib.evaluation.reading import bar
 from lib.evaluation.store import load_arrays, save_arrays
+from lib.status import counting
 
 COUNT = 2000
 SEED = 5000  # not a pool's by default
@@ -45,15 +46,7 @@ def _read(space, z, reader, what, told=None):
     count = share.stop - share.start
     own = z[share.start * at_once :][: max(count, 1) * at_once]  # for the shape, where there are too many processes
     with torch.no_grad(), bar(what, 0 if told else len(own)) as progress:
-        done = 0
-
-        def update(images):
-            nonlocal done
-            done += images
-            progress.update(images)
-            if told:
-                told(done, len(own))
-
+        update = counting(told, len(own)) if told else progress.update
         read = reader.samples(space.codes_of(own), update)
     return {name: _gathered(torch.from_numpy(array), at_once, count, batches)[: len(z)] for name, array in read.items()}
 

@@ -29,6 +29,7 @@ from lib.config import CACHE
 from lib.dipoles import text_differences
 from lib.draws import generator_for
 from lib.files import save_tensors
+from lib.status import counting
 from models.errors import UserError
 from models.untrusted.shapes import Misfit, checked
 from models.untrusted.tensor_files import load_tensors
@@ -205,10 +206,9 @@ class _Measuring:
         positions = self.space.positions(codes)
         basis = self.basis(positions)
         images = FEATURE_CODES + 2 * RESPONSE_CODES * len(basis)
-        self.bar = tqdm(total=images, desc="text start", unit="image", dynamic_ncols=True,
-                        disable=self.progress is not None)
-        self.seen = 0
-        with self.bar:
+        told = self.progress
+        with tqdm(total=images, desc="text start", unit="image", dynamic_ncols=True, disable=told is not None) as bar:
+            self.update = counting(told, images) if told else bar.update
             features = self.features(codes)
             step = STEP * self.radius
             offsets = torch.cat([step * basis, -step * basis]).to(self.space.device)
@@ -226,10 +226,7 @@ class _Measuring:
         found = []
         for part in codes.split(IMAGES_AT_ONCE):
             found.append(F.normalize(self.see(part), dim=1).cpu())
-            self.bar.update(len(part))
-            self.seen += len(part)
-            if self.progress:
-                self.progress(self.seen, self.bar.total)
+            self.update(len(part))
         return torch.cat(found)
 
     def difference(self, code, offsets):
