@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from lib.dipoles import load_corpus
+from lib.judges import load_judge
 from lib.judges.judge import Judge
 from lib.latent_space import ZSpace
 from lib.paths.lines import Lines
@@ -133,12 +135,22 @@ def test_every_setting_is_one_that_train_accepts():
 
     for world in WORLDS:
         for name in schedule.contenders_in(world):
-            for setting in CONTENDERS[name].settings():
+            for setting in schedule.settings_in(world, name):
                 flags = training.flags_of(training.train_flags(Run(world, name, setting), pool="a pool"))
-                in_z = name == "ganspace" and "feed-layers" in " ".join(flags) and not WORLDS[world].has_w
-                if not in_z:  # which has no layers that are fed by themselves: the comparison says so
-                    settings = train.settings_of(train.parse(flags), family_of(world))
-                    assert settings.method == CONTENDERS[name].method
+                settings = train.settings_of(train.parse(flags), family_of(world))
+                assert settings.method == CONTENDERS[name].method
+
+
+@pytest.mark.parametrize("world", [name for name, world in WORLDS.items() if world.numbers])
+def test_the_numbers_of_a_world_are_those_of_the_dipoles_that_its_judge_can_tell(world):
+    world = WORLDS[world]
+    if world.own:
+        assert world.numbers == tuple(world.own.values())
+    else:
+        labels = [tuple(label) for label in load_corpus(world.corpus)]
+        judge = load_judge(world.judge, labels=tuple(labels), device="cpu")
+        assert judge.own(labels)[: len(world.numbers)] == [(judge.names.index(name), 1) for name in world.numbers]
+        assert judge.own(labels)[len(world.numbers) :] == [None]
 
 
 def test_results_of_other_conditions_are_refused_and_those_of_others_are_kept(tmp_path, results):

@@ -15,10 +15,11 @@ class Contender:
     empty one is the published setting itself. cost: the flags that decide how long an iteration takes.
 
     reads_corpus: whether it is asked in sentences; where not, its paths are matched to the judge's numbers.
+    reads_numbers: whether it is asked by the judge's numbers where the world names them, and not in sentences.
     per_code: of a method that edits given codes alone, how many of them. closed_form: whether it has no iterations, and
     takes the time that it takes. keeps: whether runs of one seed take over what an earlier one has measured. one_seed:
     whether nothing in it is random. missing: networks that a clone lacks, so that their losses are left out. z_flags:
-    {flag: value} that it has besides where there is Z alone.
+    {flag: value} that it has besides where there is Z alone; z_tried: what is tried there, if it is not `tried`.
     """
 
     title: str
@@ -29,17 +30,20 @@ class Contender:
     tried: tuple = ()
     cost: tuple = ("batch-size",)
     reads_corpus: bool = True
+    reads_numbers: bool = False
     per_code: int | None = None
     closed_form: bool = False
     keeps: bool = False
     one_seed: bool = False
     missing: str = ""
     z_flags: dict = field(default_factory=dict)
+    z_tried: tuple | None = None
 
     def settings(self, in_z=False):
         """{name: flags}: "published", and "1", "2", .. of those that are tried."""
         published = self.published | (self.z_flags if in_z else {})
-        return {"published": published} | {str(n): published | one for n, one in enumerate(self.tried, 1)}
+        tried = self.z_tried if in_z and self.z_tried is not None else self.tried
+        return {"published": published} | {str(n): published | one for n, one in enumerate(tried, 1)}
 
 
 PAPER_SETS = {"loss": "contrastive", "temperature": 0.07, "num-latent-support-dipoles": 64, "lss-beta": 0.5,
@@ -93,6 +97,13 @@ CONTENDERS = {
             GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4"},
             GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4", "lr": 1e-2},
             GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "output3", "lr": 1e-2},
+        ),
+        z_tried=(
+            {"projector-statistics": "together", "similarity": "anchored"},
+            GLOBAL_CLR | WITHOUT_ALPHA,
+            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4"},
+            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4", "lr": 1e-2},
+            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer2", "lr": 1e-2},
         ),
         cost=("batch-size", "num-directions", "direction-model", "feature-layer"),
     ),
@@ -151,6 +162,7 @@ CONTENDERS = {
             {"feed-layers": (4, 5, 6, 7)},
             {"ganspace-layer": "layer2"},
         ),
+        z_tried=tuple({"ganspace-layer": f"layer{n}"} for n in (1, 2, 3, 4)),
     ),
     "sefa": Contender(
         "SeFa", "sefa", reads_corpus=False, closed_form=True, one_seed=True,
@@ -162,9 +174,10 @@ CONTENDERS = {
             {"sefa-layers": (4, 5, 6, 7)},
             {"sefa-layers": (6, 7, 8, 9)},
         ),
+        z_tried=(),  # z enters these generators at one layer
     ),
     "interfacegan": Contender(
-        "InterFaceGAN (supervised)", "interfacegan", closed_form=True, keeps=True,
+        "InterFaceGAN (supervised)", "interfacegan", reads_numbers=True, closed_form=True, keeps=True,
         published={"boundary-extremes": 0.02},
         tried=(
             {"condition": ("others",)},

@@ -68,7 +68,8 @@ class Measure:
         codes = torch.cat([pools.read_code(source, trained.space) for source in sources])
         arguments = trained.space, trained.paths, codes, self.judge, scale, owns
         if CONTENDERS[contender].reads_corpus:
-            found = walked.each_its_own(*arguments, self.dipoles)
+            by_numbers = CONTENDERS[contender].reads_numbers and self.world.numbers
+            found = walked.each_its_own(*arguments, range(len(owns)) if by_numbers else self.dipoles)
         else:
             found = walked.match(*arguments)
         return {

@@ -36,7 +36,7 @@ class Run:
 
     @property
     def flags(self):
-        return CONTENDERS[self.contender].settings(in_z=not WORLDS[self.world].has_w)[self.setting]
+        return settings_in(self.world, self.contender)[self.setting]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,16 @@ def contenders_in(world, names=tuple(CONTENDERS)):
     return [name for name in names if WORLDS[world].has_w or CONTENDERS[name].in_z]
 
 
+def settings_in(world, contender):
+    """{name: flags} of what is tried for a contender in a world."""
+    return CONTENDERS[contender].settings(in_z=not WORLDS[world].has_w)
+
+
 def best_setting(results, world, contender):
     """The setting with the lowest score on the tuning codes, the published one where all of them fail; None while one
     has not been measured."""
     scores = {}
-    for setting in CONTENDERS[contender].settings():
+    for setting in settings_in(world, contender):
         result = results.get(Run(world, contender, setting).key)
         if result is None or ("tuning" not in result and "failed" not in result):
             return None
@@ -76,7 +81,7 @@ def steps(results, worlds, names, seeds, factors=FACTORS):
         for name in here:
             yield Step(Run(world, name, seed=seeds[0]), report=True)
         for name in sorted(here, key=lambda name: not CONTENDERS[name].closed_form):
-            for setting in CONTENDERS[name].settings():
+            for setting in settings_in(world, name):
                 yield Step(Run(world, name, setting), report=False)
             yield chosen[name] and Step(Run(world, name, chosen[name], seeds[0]), report=True)
         for seed in seeds[1:]:

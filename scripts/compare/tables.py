@@ -6,7 +6,7 @@ import numpy as np
 
 from lib.files import write_text
 from scripts.compare.contenders import CONTENDERS
-from scripts.compare.schedule import PUBLISHED, Run, best_setting, contenders_in
+from scripts.compare.schedule import PUBLISHED, Run, best_setting, contenders_in, settings_in
 
 HEADER = ("method", "setting", "own effect", "leak", "stray", "right way", "bend", "identity", "seconds", "iterations",
           "memory, GB", "trained numbers")  # fmt: skip
@@ -31,9 +31,9 @@ def rows_of(results, world, names, seeds):
     return rows
 
 
-def setting_named(name, setting, chosen):
+def setting_named(world, name, setting, chosen):
     """What the table calls a setting."""
-    tried = len(CONTENDERS[name].settings())
+    tried = len(settings_in(world, name))
     if tried == 1:
         return "default"
     best = f"best of {tried}"
@@ -44,7 +44,7 @@ def setting_named(name, setting, chosen):
 
 def _row(results, world, name, setting, chosen, seeds):
     found = reported(results, lambda seed: Run(world, name, setting, seed), seeds)
-    head = [CONTENDERS[name].title + " †" * bool(CONTENDERS[name].missing), setting_named(name, setting, chosen)]
+    head = [CONTENDERS[name].title + " †" * bool(CONTENDERS[name].missing), setting_named(world, name, setting, chosen)]
     failed = (results.get(Run(world, name, setting).key) or {}).get("failed")
     if not found:
         words = f"fails: {failed}" if failed else "not run"

@@ -81,7 +81,10 @@ def train_flags(run, pool=None):
     """All flags of a run but its number of iterations."""
     contender, world = CONTENDERS[run.contender], WORLDS[run.world]
     values = {"method": contender.method, "stylegan-space": contender.space if world.has_w else None} | world.flags
-    values |= {"corpus": world.corpus} if contender.reads_corpus else {}
+    if contender.reads_numbers and world.numbers:
+        values |= {"numbers": world.numbers}
+    elif contender.reads_corpus:
+        values |= {"corpus": world.corpus}
     values |= {"pool": pool} if contender.per_code else {}
     return values | {name: value for name, value in run.flags.items() if name != "max-iter"}
 
