@@ -213,13 +213,14 @@ def train(experiment, space, labels, device, automatic):
     with doing("loading what the method needs"):
         from lib.progress import Watch
         from lib.training import trainer
+        from lib.training.repeatable import repeatable
 
         method = find_method(experiment.settings.method).build(experiment.settings, space, labels, device)
     experiment.establish(**method.facts())
     if experiment.settings.precision == "tf32" and device.type == "cpu" and distributed.is_first():
         print("--precision=tf32 is fp32 on the CPU", file=sys.stderr)
     watchers = [tensorboard(experiment)] if experiment.settings.tensorboard else []
-    with experiment.claimed() if distributed.is_first() else nullcontext():
+    with repeatable(device), experiment.claimed() if distributed.is_first() else nullcontext():
         trainer.prepare(experiment, method, automatic)
         moved = shifts.described(experiment.settings)
         if moved and experiment.settings.max_iter > 0 and distributed.is_first():

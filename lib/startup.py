@@ -1,4 +1,4 @@
-"""What a command sets before it imports anything else: what signals do, and what OpenMP reads when torch is imported.
+"""What a command sets before it imports anything else: what signals do, and what OpenMP and cuBLAS read.
 
 A signal may come at any moment. Until `run` of `lib.command_line` is there to catch it, it ends the process at once.
 Later it raises `Terminated` or KeyboardInterrupt, but never within an import: modules in C swallow such exceptions, or
@@ -46,6 +46,7 @@ def begin():
     if "RANK" not in os.environ:  # torchrun's SIGTERM must end processes at once: they may be waiting in an exchange
         signal.signal(signal.SIGTERM, _handle)
     signal.signal(signal.SIGALRM, _look_again)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # the same sums each time, see `repeatable`
     sys.unraisablehook = _raise_again
 
 

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import center_crop, pad, resize
+from torchvision.transforms.functional import center_crop, pad
 
 from models.clip_interface import DOWNLOAD_TIMEOUT, OPEN_CLIP, Interface
 from models.errors import UserError, quoted, unknown
 from models.files import sha256
 from models.formats.openai_clip import clip, read_clip
 from models.registry import CLIP_FILES
+from models.resizing import resized
 from models.untrusted.tensor_files import BrokenFile
 
 MOST_SENTENCES = 256  # encoded at once, so that a large corpus does not fill the memory
@@ -120,7 +120,7 @@ def _fitted(images, interface):
         size = [round(length * scale) for length in images.shape[-2:]]
     else:
         size = [side, side] if mode == "squash" else side
-    images = resize(images, size, InterpolationMode(interface.interpolation), antialias=True)
+    images = resized(images, size, interface.interpolation)
     if mode == "longest":
         rows, columns = (side - length for length in images.shape[-2:])
         images = pad(images, [columns // 2, rows // 2, (columns + 1) // 2, (rows + 1) // 2], interface.background)

@@ -101,12 +101,9 @@ def enlarged(images):
 
 @cache
 def _bicubic(before):
-    """The matrix (224, before) by which torch resizes a row of pixels."""
-    import torch
-    import torch.nn.functional as F
+    from models.resizing import resizing_matrix
 
-    rows = torch.eye(before)[None, None]
-    return F.interpolate(rows, (ENLARGED, before), mode="bicubic", antialias=True)[0, 0].numpy()
+    return resizing_matrix(before, ENLARGED).numpy()
 
 
 def prepared(images, taken, margin=0):

@@ -47,7 +47,7 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def method_on(name, resolution):
+def method_on(name, resolution, device="cpu"):
     """A method of SETTINGS on random networks, before its `begin`."""
     import torch
 
@@ -58,14 +58,14 @@ def method_on(name, resolution):
     torch.manual_seed(0)
     cls, (space, values) = find_method(name), SETTINGS[name]
     settings = cls.Settings(gan="", method=name, stylegan_space=space, **values)
-    space = cls.space_of(settings, latent_space(random_generator("stylegan2", resolution), space))
+    space = cls.space_of(settings, latent_space(random_generator("stylegan2", resolution).to(device), space))
     method = cls(settings, space, SENTENCES if cls.reads_corpus else cls.find_labels(settings))
     if cls.reads_corpus:
-        give_networks(method)
+        give_networks(method, device)
     return method
 
 
-def give_networks(method):
+def give_networks(method, device):
     """What the methods with text load in their `build`."""
     import torch
     import torch.nn.functional as F
@@ -75,11 +75,11 @@ def give_networks(method):
     from scripts.bench.networks import random_clip
 
     settings, space = method.settings, method.space
-    method.clip_encoder, method.codes, method.arcface, method.vgg = random_clip(), None, None, None
+    method.clip_encoder, method.codes, method.arcface, method.vgg = random_clip().to(device), None, None, None
     if getattr(settings, "id_lambda", 0):
-        method.arcface = ArcFace().eval().requires_grad_(False)
+        method.arcface = ArcFace().eval().requires_grad_(False).to(device)
     if settings.method == "styleclip-optimization":
-        method.codes = space.codes_of(torch.randn(settings.batch_size, space.generator.z_dim))
+        method.codes = space.codes_of(torch.randn(settings.batch_size, space.generator.z_dim).to(device))
     if settings.method in ("styleclip-mapper", "styleclip-optimization"):
         method.targets = F.normalize(method.encode_texts(), dim=1)
     if settings.method == "cf-clip":
@@ -95,11 +95,10 @@ class Bench:
 
         if threads:
             torch.set_num_threads(threads)
-        self.method, self.device = method_on(name, resolution), device
+        torch.backends.cudnn.allow_tf32 = False
+        self.method, self.device = method_on(name, resolution, device), device
         self.frozen = [self.method.space.generator]
         self.frozen += [network for network in map(vars(self.method).get, ("clip_encoder", "arcface")) if network]
-        for network in self.frozen:
-            network.to(device)
         self.prepare()
 
     def prepare(self):
@@ -113,6 +112,7 @@ class Bench:
         """One whole iteration -> the loss and the gradient of the paths."""
         import torch
 
+        from lib.training.repeatable import repeatable
         from lib.training.step import step
         from scripts.bench import plain
 
@@ -124,7 +124,8 @@ class Bench:
             loss.backward()
             loss = loss.item()
         else:
-            loss = step(self.method, self.batch, micro_batch_size=self.method.settings.micro_batch_size)
+            with repeatable(self.device):  # as in train.py
+                loss = step(self.method, self.batch, micro_batch_size=self.method.settings.micro_batch_size)
         gradients = [one.grad.flatten().clone() for one in self.method.paths.parameters() if one.grad is not None]
         self.optimizer.step()
         return loss, torch.cat(gradients)

@@ -226,6 +226,7 @@ def main(arguments=None):
 
     if args.threads:
         torch.set_num_threads(args.threads)
+    torch.backends.cudnn.allow_tf32 = False  # the two ways are compared picture by picture
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"torch {torch.__version__}, {name}; medians of {args.repeats} runs, frames per second\n")

@@ -71,6 +71,7 @@ class Bench:
 
     def step(self, kind):
         """One whole iteration -> the gradient of the support sets."""
+        from lib.training.repeatable import repeatable
         from lib.training.step import step
         from scripts.bench import plain
 
@@ -83,7 +84,8 @@ class Bench:
             rest = self.support_sets, self.method.text, self.batch, OBJECTIVE
             plain.step_loss(self.space, self.clip_encoder, *rest).backward()
         else:
-            step(self.method, self.batch)
+            with repeatable(self.device):  # as in train.py
+                step(self.method, self.batch)
         self.optimizer.step()
         return self.support_sets.SUPPORT_SETS.grad
 
