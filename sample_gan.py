@@ -97,7 +97,9 @@ def main(arguments):
         args.stylegan_space = "W" if space.name in ("W", "W+") else "Z"
     else:
         with doing("drawing codes"):
-            judge = load_judge(args.accepted_by, device=str(space.device)) if args.accepted_by else None
+            judge = None
+            if args.accepted_by:
+                judge = load_judge(args.accepted_by, device=str(space.device), gan=args.gan)
             codes, name = sampling.drawn(space, args.num_samples, args.seed, judge), args.num_samples
     directory = sampling.pool_directory(args.gan, args.biggan_target_classes, args.name or name)
     sampling.make_pool(directory, codes, space, PoolSettings.of(vars(args)), args.batch_size)

@@ -99,6 +99,18 @@ def test_unknown_judges_are_refused_with_those_that_exist(name, named):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("judge, gan, own", [("faces64", "stylegan2_portraits64", "portraits"),
+                                             ("faces64:woman", "biggan_portraits64", "portraits"),
+                                             ("portraits", "dcgan_faces64", "faces64")])  # fmt: skip
+def test_the_judge_of_other_embedded_generators_is_refused(judge, gan, own):
+    with pytest.raises(UserError, match=f"does not read the images of {gan}: its own judge is {own}$"):
+        load_judge(judge, gan=gan)
+
+
+def test_a_generator_of_one_s_own_may_have_any_judge():
+    assert load_judge("portraits", gan="mine.pth").names
+
+
 def test_a_generator_s_judge_is_its_own_or_a_clip_that_did_not_train_the_paths():
     assert set(JUDGE_OF) <= set(GENERATORS)
     assert default_judge("stylegan2_portraits64", "clip_portraits64") == "portraits"

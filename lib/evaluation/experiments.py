@@ -107,7 +107,8 @@ def _judge(options, experiment, labels, device):
     name = options.judge or default_judge(experiment.settings.gan, trained_clip)
     try:
         judge = load_judge(name, labels=tuple(labels), sentences=options.sentences,
-                           trained_clip=trained_clip, same_clip=options.same_clip, device=str(device))
+                           trained_clip=trained_clip, same_clip=options.same_clip, device=str(device),
+                           gan=experiment.settings.gan)
     except UserError as error:
         if options.judge:
             raise

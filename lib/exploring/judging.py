@@ -46,7 +46,7 @@ class Judging:
         if name is None:
             return None
         trained_clip = getattr(settings, "clip_model", None)
-        judge = load_judge(name, labels=tuple(labels), trained_clip=trained_clip, device=str(device))
+        judge = load_judge(name, labels=tuple(labels), trained_clip=trained_clip, device=str(device), gan=settings.gan)
         return cls(name, judge, gan_sha256)
 
     @property

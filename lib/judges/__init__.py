@@ -40,17 +40,23 @@ class Request(NamedTuple):
     trained_clip: str | None = None  # the CLIP that trained the paths, by name or file; None: none did
     same_clip: bool = False  # let that CLIP judge its own paths
     device: str = "cpu"
+    gan: str | None = None  # the generator whose images are judged, as --gan names it
 
 
 def load_judge(name, **request):
     """The `Judge` of a name, on a device; `request` as in `Request`.
 
-    Raises UserError where there is no such judge, where its weights are absent, and where it cannot judge these paths.
+    Raises UserError where there is no such judge, where its weights are absent, where it cannot judge these paths, and
+    where it is that of other embedded generators.
     """
     kind, _, argument = str(name).partition(":")
     if kind not in JUDGES:
         raise UserError(f"{quoted(name)} is not a judge; the judges are {', '.join(JUDGES)}")
-    return import_module(JUDGES[kind]).load(argument, Request(**request))
+    request = Request(**request)
+    right = JUDGE_OF.get(request.gan)
+    if right and kind != right and kind in JUDGE_OF.values():
+        raise UserError(f"the judge {kind} does not read the images of {request.gan}: its own judge is {right}")
+    return import_module(JUDGES[kind]).load(argument, request)
 
 
 def default_judge(gan, trained_clip=None):

@@ -102,7 +102,7 @@ class InterFaceGAN(Method):
         from lib.judges import load_judge
 
         method = cls(settings, space, labels)
-        method.judge = load_judge(settings.judge, labels=tuple(labels), device=str(device))
+        method.judge = load_judge(settings.judge, labels=tuple(labels), device=str(device), gan=settings.gan)
         method.own = _own(method.judge, settings, labels)
         unknown = [name for name in settings.condition or [] if name != OTHERS and name not in method.judge.names]
         if unknown:
