@@ -28,12 +28,12 @@ class NotFinite(UserError):
 class Reader:
     """Codes of a space -> what a judge reads from their images.
 
-    perceptual: images, images (B, 3, H, W) -> distances (B,), or None. The methods' `progress(n)` is told of images as
-    they are read. They raise NotFinite.
+    perceptual: images, images (B, 3, H, W) -> distances (B,), or None. identities: whether they are compared, which may
+    take as long as the numbers. The methods' `progress(n)` is told of images as they are read. They raise NotFinite.
     """
 
-    def __init__(self, space, judge, batch_size=None, perceptual=None):
-        self.judge, self.identity, self.perceptual = judge, judge.identity, perceptual
+    def __init__(self, space, judge, batch_size=None, perceptual=None, identities=True):
+        self.judge, self.identity, self.perceptual = judge, judge.identity if identities else None, perceptual
         self.synthesiser = Synthesiser(space.synthesise, batch_size or _batch_size(space.generator))
 
     def samples(self, codes, progress):

@@ -61,7 +61,7 @@ def read_along(space, paths, indices, codes, judge, scale, steps=STEPS, read=REA
     starts, radius = space.positions(codes), jung_radius(space, seed=0)
     lengths = [paths(starts, torch.full((len(starts),), int(k))).norm(dim=1).mean().item() for k in indices]
     units = np.array([radius / length if length > 0 else 0.0 for length in lengths])
-    chosen, reader = Chosen(paths, indices, units), Reader(space, judge)
+    chosen, reader = Chosen(paths, indices, units), Reader(space, judge, identities=False)
     frames = [steps + side * step for side, part in ((-1, read[:0:-1]), (1, read)) for step in part]
     numbers = []
     for code in codes.split(1):
