@@ -9,7 +9,7 @@ import shlex
 import sys
 
 from lib import distributed
-from lib.arguments import Share, length, number, pixels, positive_int, shift, steps
+from lib.arguments import length, number, pixels, positive_int, shift, steps
 from lib.command_line import (
     Formatter,
     Parser,
@@ -20,7 +20,7 @@ from lib.command_line import (
     choose_device,
     run,
 )
-from lib.settings import Range, WalkSettings
+from lib.settings import Range
 from lib.status import doing
 from models.errors import UserError
 
@@ -113,17 +113,10 @@ def main(arguments):
     check(args)
 
     with doing("loading PyTorch"):
-        from tqdm import tqdm
-
-        from lib import pools
         from lib.methods.direction_files import write_directions
-        from lib.pages.folder import write_pages
-        from lib.pages.single_file import write_single_file
-        from lib.paths.choice import ChosenPaths, chosen_paths
         from lib.trained import open_paths
-        from lib.walking import traversal
-        from lib.walking.encoding import default_workers
-        from models.files import sha256
+        from lib.walking.plan import plan_walk
+        from lib.walking.remarks import doubts, shares
 
         device = distributed.join(choose_device(args))
     with doing("loading the generator and the paths"):
@@ -134,102 +127,64 @@ def main(arguments):
     if args.export_directions is not None and args.pool is None:
         distributed.leave()
         return
-    tell_shares(args, experiment)
-    args.eps = experiment.length(args.eps or experiment.step(args.shift_steps))
-    args.shift = experiment.length(args.shift)
-    args.paths = None if args.paths is None else chosen_paths(args.paths, experiment.labels)
-    paths = experiment.paths if args.paths is None else ChosenPaths(experiment.paths, args.paths)
-    weights = {"weights_sha256": sha256(experiment.weights)}
-    space, settings = experiment.space, WalkSettings.of(vars(args) | weights | {"film": True})
-    if args.w_space and args.pool is None:
-        raise UserError("--w-space needs --pool: a pool with W+ codes")
-    if settings.w_space and space.name == "Z":
-        raise UserError(f"the paths of {experiment.directory} are in Z, and --w-space needs paths in W, W+ or S: leave "
-                        "it out")
-    pool = find_pool(args.pool, experiment)
-    sources = pools.code_directories(pool)
-    pools.read_code(sources[0], space, settings.w_space)  # refuses codes that do not fit before anything is made
-
     if distributed.is_first():
-        furthest = abs(args.shift or args.shift_steps * args.eps)
-        for remark in remarks(experiment, pool, args.w_space, furthest):
-            print(remark, file=sys.stderr)
-    if args.shift is not None:
-        edit(args, experiment, paths, sources, experiment.directory / "results" / pool.name)
-        return
-    results = experiment.directory / "results" / pool.name / settings.name
-    own, silent = distributed.share(sources), not distributed.is_first()
-    total = len(own) * paths.num_paths
+        for line in shares(experiment, {"eps": args.eps, "shift": args.shift}):
+            print(line)
+    plan = plan_walk(experiment, args, NEW_POOL)
+    if distributed.is_first():
+        for line in doubts(plan):
+            print(line, file=sys.stderr)
+    if plan.shift is None:
+        walk(plan, args)
+    else:
+        edit(plan, args)
+
+
+def walk(plan, args):
+    """Write the walk, with a bar, and its pages."""
+    from tqdm import tqdm
+
+    from lib.pages.folder import write_pages
+    from lib.pages.single_file import write_single_file
+    from lib.walking.encoding import default_workers
+    from lib.walking.traversal import traverse
+
+    experiment, paths, settings = plan.experiment, plan.paths, plan.settings
+    results = plan.results / settings.name
+    own, silent = distributed.share(plan.sources), not distributed.is_first()
     workers = default_workers() if args.workers is None else args.workers
-    walk = traversal.traverse(space, paths, own, results, settings, args.batch_size, workers)
-    for _ in tqdm(walk, total=total, desc="traversing", unit="path", dynamic_ncols=True, disable=silent):
+    walked = traverse(experiment.space, paths, own, results, settings, args.batch_size, workers)
+    total = len(own) * paths.num_paths
+    for _ in tqdm(walked, total=total, desc="traversing", unit="path", dynamic_ncols=True, disable=silent):
         pass
     distributed.leave()
     if silent:
         return
-    page = write_pages(results, experiment.labels, [source.name for source in sources])
+    codes = [source.name for source in plan.sources]
+    page = write_pages(results, experiment.labels, codes)
     if args.single_file:
-        write_single_file(results, experiment.labels, [source.name for source in sources],
+        write_single_file(results, experiment.labels, codes,
                           lambda file, size: print(f"single file, about {size / 1e6:.1f} MB: {file}", flush=True))
     if args.verbose:
-        print(f"{len(sources)} codes, {paths.num_paths} paths in {space.name} of {experiment.settings.gan}")
+        print(f"{len(codes)} codes, {paths.num_paths} paths in {experiment.space.name} of {experiment.settings.gan}")
     print(f"results: {page}")
     if args.exp is not None:
-        command = ["python", "evaluate.py", f"--exp={experiment.directory}", f"--pool={args.pool or pool.name}",
-                   f"--shift-steps={args.shift_steps}", f"--eps={args.eps:g}"]  # fmt: skip
+        command = ["python", "evaluate.py", f"--exp={experiment.directory}", f"--pool={args.pool or plan.pool.name}",
+                   f"--shift-steps={settings.shift_steps}", f"--eps={settings.eps:g}"]  # fmt: skip
         command += [f"--gan={args.gan}"] if args.gan else []
         print(f"next: {shlex.join(command)}")
 
 
-def tell_shares(args, experiment):
-    """Say what lengths are that were given as shares of the Jung radius."""
-    given = {"eps": args.eps, "shift": args.shift}
-    for name, share in given.items():
-        if isinstance(share, Share) and distributed.is_first():
-            print(f"--{name}={share} is {experiment.length(share):g}: the space's Jung radius is "
-                  f"{experiment.radius:.4g}")
-
-
-def edit(args, experiment, paths, sources, results):
-    """Write single edits below `results`."""
-    from lib.pages.gallery import shown_path
-    from lib.settings import suffix_of
+def edit(plan, args):
+    """Write single edits in place of a walk."""
+    from lib.pages.gallery import title_of_end
     from lib.walking.edits import write_edits
 
-    numbers = range(paths.num_paths) if args.paths is None else args.paths
-    shown = {number: shown_path(number, experiment.labels[number]) for number in numbers}
-    titles = {number: path.name or path.link[args.shift > 0] for number, path in shown.items()}
-    directory = results / f"shift_{args.shift:g}{suffix_of(args.paths)}"
-    sheet = write_edits(experiment.space, paths, titles, sources, directory, args.shift, args.w_space, args.batch_size)
+    titles = [title_of_end(plan.experiment.labels[number], plan.shift) for number in plan.numbers]
+    sheet = write_edits(plan, titles, args.batch_size)
     distributed.leave()
     if distributed.is_first():
         print(f"edits: {sheet}")
-
-
-def remarks(experiment, pool, w_space, length):
-    """What a user may not have meant: lines about going so far from a pool's codes."""
-    from lib.pools import truncation_of
-
-    made, walked = truncation_of(pool), experiment.settings.truncation
-    if not w_space and made not in (None, walked):
-        yield (f"the pool was made with truncation {made:g}, and the paths are walked with {walked:g}, as they were "
-               "trained: its images look different in the walk")
-    radius = getattr(experiment.settings, "jung_radius", None)
-    if radius is not None and length > radius:
-        yield (f"the paths go {length:.3g} from each code, and all codes lie in a ball of radius {radius:.3g}: images "
-               "at its ends may fall apart; a smaller --eps stays closer")
-
-
-def find_pool(name, experiment):
-    """The directory of the pool with that name, or of one that is sampled now."""
-    from lib import pools
-    from lib.walking.sampling import sample_like
-    from models.load_generator import generator_name
-
-    settings = experiment.settings
-    if name is None:
-        return sample_like(settings, experiment.generator, NEW_POOL)
-    return pools.find_pool(name, generator_name(settings.gan), settings.gan_sha256)
 
 
 if __name__ == "__main__":

@@ -120,6 +120,13 @@ def shown_path(k, label):
     return Contrast(path_id(k), second, first, *_differences(second, first))
 
 
+def title_of_end(label, shift):
+    """What a path with this label leads to at a shift, in few words: the own ones of the sentence that is there, or its
+    name."""
+    path = shown_path(0, label)
+    return path.name or path.link[shift > 0]
+
+
 def _differences(left, right):
     """Where two sentences differ: (shared opening, of the left, of the right, shared ending), in whole words.
 

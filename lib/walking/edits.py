@@ -11,6 +11,7 @@ from tqdm import tqdm
 from lib import distributed
 from lib.paths.tracing import trace
 from lib.pools import read_code
+from lib.settings import suffix_of
 from lib.walking.pictures import save_jpeg, save_sheet
 from lib.walking.synthesis import Synthesiser, default_batch_size
 
@@ -18,23 +19,24 @@ STEPS = 16  # in which a path that bends is followed to its shift
 
 
 @torch.no_grad()
-def write_edits(space, paths, titles, sources, directory, shift, w_space=False, batch_size=None):
-    """Write the edits of the codes in the directories `sources`, this process' share of them, and then a sheet of all.
+def write_edits(plan, titles, batch_size=None):
+    """Write the edits of a `Plan` with a shift, this process' share of the codes, and then a sheet of all.
 
-    titles: {number: words} of the paths, which their files and the columns of the sheet are called by. shift: how far,
-    towards the first sentence if it is positive. Returns the sheet's file.
+    titles: of its paths, above the columns of the sheet. Returns the sheet's file.
     """
+    space, shift, sources = plan.experiment.space, plan.shift, plan.sources
+    directory = plan.results / f"shift_{shift:g}{suffix_of(plan.settings.paths)}"
     synthesise = Synthesiser(space.synthesise, batch_size or default_batch_size(space.generator))
-    names = ["original_image.jpg", *(f"path_{number:03}.jpg" for number in titles)]
+    names = ["original_image.jpg", *(f"path_{number:03}.jpg" for number in plan.numbers)]
     own, silent = distributed.share(sources), not distributed.is_first()
     for source in tqdm(own, desc="editing", unit="code", dynamic_ncols=True, disable=silent):
-        start = read_code(source, space, w_space)
-        ends = trace(space, paths, start, STEPS, abs(shift) / STEPS)[0, :, -1 if shift > 0 else 0]
+        start = read_code(source, space, plan.settings.w_space)
+        ends = trace(space, plan.paths, start, STEPS, abs(shift) / STEPS)[0, :, -1 if shift > 0 else 0]
         for name, frame in zip(names, synthesise(torch.cat([start, ends]))):
             save_jpeg(frame, directory / source.name / name)
     distributed.wait()
     if not silent:
         files = [directory / source.name / name for source in sources for name in names]
-        words = ["start", *(f"{number}: {title}" for number, title in titles.items())]
+        words = ["start", *(f"{number}: {title}" for number, title in zip(plan.numbers, titles))]
         save_sheet(files, directory / "sheet.jpg", columns=len(names), titles=words)
     return directory / "sheet.jpg"
