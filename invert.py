@@ -8,7 +8,7 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
 import shlex
 from pathlib import Path
 
-from lib.arguments import number, plain_name, positive_float, positive_int, seed, steps
+from lib.arguments import check_plain_name, number, positive_float, positive_int, seed, steps
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
 from lib.settings import SHARE, InversionSettings, Range
 from lib.status import doing
@@ -75,8 +75,7 @@ def check(args):
         check_family(args, family)
     if args.steps is not None and args.seconds is not None:
         raise UserError("--steps and --seconds both say when the search ends: leave out one of the two")
-    if not args.name or not plain_name(args.name):
-        raise UserError(f"--name {args.name!r}: use letters, digits, and . _ + - only")
+    check_plain_name(args.name, f"--name {args.name!r}")
     for picture in args.pictures:
         if not Path(picture).exists():
             raise UserError(f"there is no picture {picture}: give the path of a JPEG, PNG or WebP")

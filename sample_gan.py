@@ -8,7 +8,7 @@ if __name__ == "__main__":  # before the other imports, since a signal may come 
 from pathlib import Path
 
 from lib import distributed
-from lib.arguments import number, plain_name, positive_int, seed
+from lib.arguments import check_plain_name, number, positive_int, seed
 from lib.command_line import Formatter, Parser, add_device_arguments, choose_device, run
 from lib.settings import SHARE
 from lib.status import doing
@@ -57,8 +57,7 @@ def check(args):
     family = family_of(args.gan)
     if family:
         family.check(args.gan, args.stylegan_space, args.truncation, args.biggan_target_classes)
-    if not plain_name(args.name):
-        raise UserError(f"--name {args.name!r}: use letters, digits, and . _ + - only")
+    check_plain_name(args.name, f"--name {args.name!r}", may_be_empty=True)
     if args.from_codes is None:
         args.num_samples = args.num_samples or NUM_SAMPLES
     elif args.num_samples is not None or args.seed != 0 or args.stylegan_space != "Z" or args.accepted_by:

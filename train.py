@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import fields, replace
 
 from lib import distributed
-from lib.arguments import AUTO, number, plain_name, positive_float, positive_int, positive_int_or_auto, seed
+from lib.arguments import AUTO, check_plain_name, number, positive_float, positive_int, positive_int_or_auto, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
 from lib.methods import METHODS, add_arguments, find_method, name_of_run, shifts
@@ -130,8 +130,7 @@ def settings_of(args, family):
                         f"{' or '.join(method.spaces)}")
     if settings.stylegan_layer is not None and settings.stylegan_space not in ("W+", "S"):
         raise UserError("--stylegan-layer needs --stylegan-space=W+ or S")
-    if not plain_name(settings.exp_id):
-        raise UserError(f"--exp-id {settings.exp_id!r}: use letters, digits, and . _ + - only")
+    check_plain_name(settings.exp_id, f"--exp-id {settings.exp_id!r}", may_be_empty=True)
     method.check(settings)
     if family:
         family.check(settings.gan, settings.stylegan_space, settings.truncation, settings.biggan_target_classes)

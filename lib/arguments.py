@@ -1,9 +1,10 @@
-"""Types of command-line arguments."""
+"""Types of command-line arguments, and the check of names."""
 
 import argparse
 from dataclasses import dataclass
 
 from lib.settings import COUNT, PIXELS, POSITIVE, SEED, STEPS, Range
+from models.errors import UserError
 
 AUTO = "auto"
 PERCENT = Range(low=0, high=1000, open_low=True)
@@ -68,6 +69,9 @@ def shift(text):
     return value
 
 
-def plain_name(text):
-    """Whether a part of a directory's name, or none, is one that any shell and file system takes as it is."""
-    return all(character.isalnum() or character in "._+-" for character in text)
+def check_plain_name(name, what, may_be_empty=False):
+    """Raise UserError, which begins with `what`, where a part of a directory's name is not one that any shell and file
+    system takes as it is."""
+    is_plain = all(character.isalnum() or character in "._+-" for character in name)
+    if not is_plain or not (name or may_be_empty):
+        raise UserError(f"{what}: use letters, digits, and . _ + - only")

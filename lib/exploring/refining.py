@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from lib.arguments import plain_name
+from lib.arguments import check_plain_name
 from lib.experiment import Experiment
 from lib.files import write_json
 from lib.methods import find_method, name_of_run
@@ -94,9 +94,8 @@ def refine(sentences, path, work):
 
 
 def check_name(name):
-    """Raise UserError where a visitor's name for what is kept is empty, or no plain name of a directory."""
-    if not name or not plain_name(name):
-        raise UserError(f"{quoted(name)} is not a name for a directory: use letters, digits, and . _ + - only")
+    """Raise UserError where a visitor's name for what is kept is empty, or not a plain name of a directory."""
+    check_plain_name(name, f"{quoted(name)} is not a name for a directory")
 
 
 def keep(paths, name):
