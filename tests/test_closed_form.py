@@ -2,13 +2,13 @@
 
 import json
 
+import method_runs
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 import train
-import traverse_latent_space
 from lib.evaluation.experiments import Options, evaluate
 from lib.files import save_tensors
 from lib.latent_space import latent_space
@@ -38,11 +38,8 @@ def trained(workplace):
 
 def walk(directory, workplace, width):
     """The codes along the paths from a code of ones."""
-    (workplace / "pool" / "code").mkdir(parents=True, exist_ok=True)
-    torch.save(torch.ones(1, width), workplace / "pool" / "code" / "latent_code_z.pt")
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--eps=0.2", "--no-cuda",
-                                "--workers=0"])  # fmt: skip
-    return load_tensors(directory / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
+    method_runs.make_pool(workplace, width)
+    return method_runs.walk(directory, "--eps=0.2")
 
 
 # --- text

@@ -9,10 +9,10 @@ import shutil
 
 import pytest
 import torch
+from method_runs import make_pool, stopped_at, walk
 from torch import nn
 
 import train
-import traverse_latent_space
 from lib.evaluation.experiments import Options, evaluate
 from lib.files import save_tensors
 from lib.latent_space import WSpace, feed_layers, latent_space
@@ -399,21 +399,13 @@ def test_edits_enter_the_fed_layers_only(tiny_stylegan2):
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pool" / "code").mkdir(parents=True)
-    torch.save(torch.ones(1, 32), tmp_path / "pool" / "code" / "latent_code_z.pt")
+    make_pool(tmp_path)
     return tmp_path
 
 
 def arguments(data, *more, gan="stylegan2_tiny", space="W"):
     return [f"--gan={data / gan}.pth", "--method=latentclr", f"--stylegan-space={space}", "--num-directions=3",
             "--batch-size=4", "--max-iter=3", "--ckp-freq=2", "--no-cuda", *more]  # fmt: skip
-
-
-def walk(directory, *more):
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0",
-                                *more])  # fmt: skip
-    home = directory if directory.is_dir() else directory.with_suffix("")
-    return load_tensors(home / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
 
 
 COMPLETE = "experiments/complete"
@@ -428,7 +420,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_it_is_trained_walked_and_resumed_bit_for_bit(name, workplace, data, monkeypatch):
+def test_it_is_trained_walked_and_resumed_bit_for_bit(name, workplace, data):
     train.main(arguments(data, *VARIANTS[name]))
     directory = workplace / COMPLETE / name
     before, found = load_tensors(directory / "models" / "directions_init.pt"), open_experiment(directory)
@@ -441,17 +433,8 @@ def test_it_is_trained_walked_and_resumed_bit_for_bit(name, workplace, data, mon
     assert paths.shape == ((3, 3, 10, 32) if "-W-" in name else (3, 3, 32))
     if "feed" in name:
         assert torch.equal(paths[:, 0, 2:], paths[:, 1, 2:]) and not torch.equal(paths[:, 0, :2], paths[:, 1, :2])
-    draw = LatentCLR.draw
-
-    def stop_at_the_checkpoint(self, iteration):
-        if iteration == 2:
-            raise KeyboardInterrupt
-        return draw(self, iteration)
-
-    monkeypatch.setattr(LatentCLR, "draw", stop_at_the_checkpoint)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at(2, LatentCLR):
         train.main(arguments(data, *VARIANTS[name], "--exp-id=again"))
-    monkeypatch.setattr(LatentCLR, "draw", draw)
     train.main(arguments(data, *VARIANTS[name], "--exp-id=again"))
     for file in ("directions.pt", "projector.pt"):
         whole, again = (load_tensors(workplace / COMPLETE / f"{name}{suffix}" / "models" / file)

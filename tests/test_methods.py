@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from method_runs import make_pool, stopped_at, walk
 
 import train
-import traverse_latent_space
 from lib import methods
 from lib.methods.method import Method
 from lib.trained import open_experiment
@@ -34,18 +34,13 @@ def workplace(tmp_path, monkeypatch, data):
     """A working directory with a pool of one code, and the method in the registry."""
     monkeypatch.setitem(methods.METHODS, "pull", f"{__name__}:Pull")
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pool" / "code").mkdir(parents=True)
-    torch.save(torch.ones(1, 32), tmp_path / "pool" / "code" / "latent_code_z.pt")
+    make_pool(tmp_path)
     return tmp_path
 
 
 def arguments(data, *more):
     return [f"--gan={data / 'stylegan2_tiny.pth'}", "--method=pull", "--lr=0.1", "--batch-size=4", "--max-iter=20",
             "--ckp-freq=7", "--no-cuda", *more]  # fmt: skip
-
-
-class Stopped(Exception):
-    pass
 
 
 def test_another_method_is_trained_walked_and_shown(workplace, data):
@@ -57,25 +52,14 @@ def test_another_method_is_trained_walked_and_shown(workplace, data):
     assert (after > before + 1).all()
     experiment = open_experiment(directory)
     assert experiment.labels == ["direction 0", "direction 1"] and experiment.settings.method == "pull"
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0"])
-    results = directory / "results" / "pool" / "2_0.2_0.4"
-    assert "direction 1" in (results / "index.html").read_text()
-    assert load_tensors(results / "code" / "paths_latent_codes.pt").shape == (2, 3, 32)
+    assert walk(directory).shape == (2, 3, 32)
+    assert "direction 1" in (directory / "results" / "pool" / "2_0.2_0.4" / "index.html").read_text()
 
 
-def test_another_method_resumes_bit_for_bit(workplace, data, monkeypatch):
+def test_another_method_resumes_bit_for_bit(workplace, data):
     train.main(arguments(data, "--exp-id=whole"))
-    draw = Method.draw
-
-    def stop_at_ten(self, iteration):
-        if iteration == 10:
-            raise Stopped
-        return draw(self, iteration)
-
-    monkeypatch.setattr(Pull, "draw", stop_at_ten)
-    with pytest.raises(Stopped):
+    with stopped_at(10, Pull):
         train.main(arguments(data))
-    monkeypatch.setattr(Pull, "draw", draw)
     train.main(arguments(data))
     ends = [load_tensors(workplace / f"experiments/complete/Pull_stylegan2_tiny-K2{suffix}/models/paths.pt")
             for suffix in ("", "-whole")]  # fmt: skip

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 import torch.nn.functional as F
+from method_runs import stopped_at
 
 import train
 from lib.latent_space import latent_space
@@ -170,20 +171,11 @@ def test_paths_and_starts_go_with_any_loss(flags, name, kind, trained):
 
 
 @pytest.mark.parametrize("path", ["lines", "sets"])
-def test_a_stopped_run_ends_as_one_that_was_not(path, trained, monkeypatch):
+def test_a_stopped_run_ends_as_one_that_was_not(path, trained):
     flags = [f"--path={path}", "--max-iter=8"]
     whole = trained(*flags, "--exp-id=whole")
-    draw = PairedContraCLIP.draw
-
-    def stop_at_six(self, iteration):
-        if iteration == 6:
-            raise KeyboardInterrupt
-        return draw(self, iteration)
-
-    monkeypatch.setattr(PairedContraCLIP, "draw", stop_at_six)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at(6, PairedContraCLIP):
         trained(*flags)
-    monkeypatch.setattr(PairedContraCLIP, "draw", draw)
     resumed = trained(*flags)
     file = ContraCLIP.weights_file(ContraCLIPSettings(gan="", path=path))
     states = [load_tensors(directory / "models" / file) for directory in (whole, resumed)]

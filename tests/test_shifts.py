@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from method_runs import make_pool, stopped_at
 
 import evaluate
 import train
@@ -47,8 +48,7 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.setattr(text_start, "FEATURE_CODES", 40)
     monkeypatch.setattr(text_start, "RESPONSE_CODES", 4)
     (tmp_path / "faces.txt").write_text("a happy face | a sad face\na young face | an old face\n")
-    (tmp_path / "pool" / "code").mkdir(parents=True)
-    torch.save(torch.ones(1, 32), tmp_path / "pool" / "code" / "latent_code_z.pt")
+    make_pool(tmp_path)
     return tmp_path
 
 
@@ -87,19 +87,10 @@ def test_shares_move_codes_as_far_as_their_lengths(trained, capsys):
     assert torch.equal(lines[0], lines[1]) and not torch.equal(lines[0], lines[2])
 
 
-def test_a_stopped_run_goes_on_with_the_radius_that_it_began_with(trained, monkeypatch):
+def test_a_stopped_run_goes_on_with_the_radius_that_it_began_with(trained):
     whole, _ = trained.contraclip(*COSSIM, *SHARES, "--max-iter=6", "--exp-id=whole")
-    draw = ContraCLIP.draw
-
-    def stop_at_four(self, iteration):
-        if iteration == 4:
-            raise KeyboardInterrupt
-        return draw(self, iteration)
-
-    monkeypatch.setattr(ContraCLIP, "draw", stop_at_four)
-    with pytest.raises(KeyboardInterrupt):
+    with stopped_at(4, ContraCLIP):
         trained.contraclip(*COSSIM, *SHARES, "--max-iter=6")
-    monkeypatch.setattr(ContraCLIP, "draw", draw)
     resumed, settings = trained.contraclip(*COSSIM, *SHARES, "--max-iter=6", "--ckp-freq=3")  # not the same command
     lines = [load_tensors(one / "models" / "paths.pt")["DIRECTIONS"] for one in (whole, resumed)]
     assert torch.equal(*lines) and settings["shift_unit"] == "radius"

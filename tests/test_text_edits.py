@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from method_runs import stopped_at
 
 import sample_gan
 import train
@@ -103,25 +104,11 @@ def test_method_is_trained_and_walked(method, space, arguments, workplace, capsy
     assert ("--id-lambda has no effect" in capsys.readouterr().err) == (method in (MAPPER, CF))
 
 
-class Stopped(Exception):
-    pass
-
-
 @pytest.mark.parametrize("method, space", ITERATED)
-def test_method_resumes_bit_for_bit(method, space, arguments, workplace, monkeypatch):
+def test_method_resumes_bit_for_bit(method, space, arguments, workplace):
     train.main(arguments(method, space, "--exp-id=whole"))
-    cls = find_method(method)
-    draw = cls.draw
-
-    def stop_at_two(self, iteration):
-        if iteration == 2:
-            raise Stopped
-        return draw(self, iteration)
-
-    monkeypatch.setattr(cls, "draw", stop_at_two)
-    with pytest.raises(Stopped):
+    with stopped_at(2, find_method(method)):
         train.main(arguments(method, space))
-    monkeypatch.setattr(cls, "draw", draw)
     train.main(arguments(method, space))
     ends = [trained_weights(workplace, method, space, suffix) for suffix in ("", "-whole")]
     assert same(*ends)

@@ -10,9 +10,9 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from method_runs import make_pool, stopped_at, walk
 
 import train
-import traverse_latent_space
 from lib.latent_space import Space, latent_space
 from lib.methods.reconstructors import RECONSTRUCTORS, LeNet
 from lib.methods.warpedganspace import WarpedGANSpace, WarpedGANSpaceSettings
@@ -239,8 +239,7 @@ def test_z_truncation_bounds_each_coordinate():
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "pool" / "code").mkdir(parents=True)
-    torch.save(torch.ones(1, 32), tmp_path / "pool" / "code" / "latent_code_z.pt")
+    make_pool(tmp_path)
     return tmp_path
 
 
@@ -251,12 +250,6 @@ def arguments(data, *more):
 
 
 NAME = "WarpedGANSpace_stylegan2_tiny-W-LeNet-K3-D4-LearnGammas-eps0.1_0.2"
-
-
-def walk(directory, *more):
-    traverse_latent_space.main([f"--exp={directory}", "--pool=pool", "--shift-steps=1", "--no-cuda", "--workers=0",
-                                *more])  # fmt: skip
-    return load_tensors(directory / "results" / "pool" / "2_0.2_0.4" / "code" / "paths_latent_codes.pt")
 
 
 def test_it_is_trained_and_walked(workplace, data):
@@ -273,23 +266,10 @@ def test_it_is_trained_and_walked(workplace, data):
     assert walk(directory).shape == (3, 3, 10, 32)
 
 
-class Stopped(Exception):
-    pass
-
-
-def test_it_resumes_bit_for_bit(workplace, data, monkeypatch):
+def test_it_resumes_bit_for_bit(workplace, data):
     train.main(arguments(data, "--exp-id=whole"))
-    draw = WarpedGANSpace.draw
-
-    def stop_at_the_checkpoint(self, iteration):
-        if iteration == 2:
-            raise Stopped
-        return draw(self, iteration)
-
-    monkeypatch.setattr(WarpedGANSpace, "draw", stop_at_the_checkpoint)
-    with pytest.raises(Stopped):
+    with stopped_at(2, WarpedGANSpace):
         train.main(arguments(data))
-    monkeypatch.setattr(WarpedGANSpace, "draw", draw)
     train.main(arguments(data))
     for file in ("support_sets.pt", "reconstructor.pt"):
         whole, resumed = (load_tensors(workplace / "experiments" / "complete" / f"{NAME}{suffix}" / "models" / file)
