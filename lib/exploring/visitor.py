@@ -129,11 +129,11 @@ class Visitor:
         """[`Picture`, ...] along a slider, from its low end to its high one, with the others as they are."""
         return self._ask("strip", partial(self._row, self._along(look, name, count), self._size(full)))
 
-    def grid(self, look, across, down, count=5, full=False):
+    def grid(self, look, across, down, count=5):
         """[[`Picture`, ...], ...] of two sliders: `across` from its low end to its high one, `down` from high to
         low."""
         rows = [self._along(one, across, count) for one in reversed(self._along(look, down, count))]
-        size = self._size(full)
+        size = self._size()
 
         def made():
             found = []
@@ -305,7 +305,7 @@ class Visitor:
     def _pictured(self, look, routes, size):
         return Picture(self.world.renderer.picture(look, routes, size))
 
-    def _size(self, full):
+    def _size(self, full=False):
         return None if full else self.world.preview
 
     def _along(self, look, name, count):

@@ -107,12 +107,12 @@ def _warmed(sentences):
         sentences.prepare()
 
 
-def open_world(experiments=(), gan=None, corpus=None, judge=None, device="cpu", progress=None):
+def open_world(experiments=(), gan=None, corpus=None, judge=None, device="cpu"):
     """The `World` of some experiments of one generator, or of a generator and the text start of a corpus.
 
     experiments: directories as --exp takes them. gan: the generator where they do not name it; without them, the
-    generator. corpus: with gan alone, whose sentences get paths in closed form; progress(images, of all) is told how
-    far the measuring for it is. judge: a name; None: the generator's own judge, where it has one.
+    generator. corpus: with gan alone, whose sentences get paths in closed form. judge: a name; None: the generator's
+    own judge, where it has one.
 
     Raises UserError where an experiment, the generator, the corpus or the judge cannot be opened, and where the
     experiments are of several generators.
@@ -125,7 +125,7 @@ def open_world(experiments=(), gan=None, corpus=None, judge=None, device="cpu", 
     for directory in experiments:
         opened.append(open_experiment(directory, gan, device, like=opened[0] if opened else None))
     if corpus is not None:
-        opened = [open_text(gan, corpus, device, progress)]
+        opened = [open_text(gan, corpus, device)]
     _check_same_generator(opened)
     generator = opened[0].generator if opened else load_generator(gan, device)
     settings = opened[0].settings if opened else _usual_settings(gan, generator.family)

@@ -12,8 +12,6 @@ from lib.pixels import to_uint8
 from models.errors import UserError, quoted
 from models.untrusted.pictures import load_picture
 
-ALIGNMENTS = ("auto", "face", "square")
-
 
 class Picture(NamedTuple):
     name: str

@@ -55,12 +55,9 @@ class Faces64Judge(Judge):
     note = ("identity is compared by faceres' descriptor, from which the CLIP's teachers of glasses, hat, beard and "
             "long hair read too")
 
-    def __init__(self, woman=False, threads=None):
-        """woman: read this number too. threads: of onnxruntime; as many as torch's where they are not given.
-
-        Raises UserError where onnxruntime or a file of the networks is missing.
-        """
-        threads = threads or torch.get_num_threads()
+    def __init__(self, woman=False):
+        """woman: read this number too. Raises UserError where onnxruntime or a file of the networks is missing."""
+        threads = torch.get_num_threads()
         self.names = [name for name in ATTRIBUTES if woman or name != WOMAN]
         self.units = [UNITS[name] for name in self.names]
         self.networks = {name: FaceNetwork(name, threads) for name in ("facemesh", "emotion", "landmarks68", "faceres")}
