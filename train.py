@@ -159,7 +159,7 @@ def main(arguments):
     labels = method.find_labels(settings)
     with doing("loading the generator"):
         generator = load_generator(settings.gan, device)
-    if not begun:
+    if not begun:  # a checkpoint's family, which defaults depend on, is known only now
         settings = settings_of(args, generator.family)
     settings = replace(settings, cuda=device.type == "cuda", device=str(device))
     settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
