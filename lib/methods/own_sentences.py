@@ -78,7 +78,10 @@ class OwnSentences:
 
     def is_ready(self):
         """Whether the response of the generator need not be measured first. Raises UserError as `encoder` does."""
-        return self._response is not None or is_measured(self.radius, self._method().response_names())
+        return self._response is not None or self._is_measured()
+
+    def _is_measured(self):
+        return is_measured(self.radius, self._method().response_names(), self.settings.seed)
 
     def prepare(self, progress=None):
         """Measure the response of the generator, where the cache lacks it. progress(images, of all): is told how far it

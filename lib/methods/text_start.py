@@ -173,7 +173,7 @@ def measure_response(space, see, radius, name, seed=0, progress=None):
     return distributed.from_first(found)
 
 
-def is_measured(radius, name, seed=0):
+def is_measured(radius, name, seed):
     """Whether the cache has the response that `measure_response` gives."""
     return _file(radius, name, seed).is_file()
 

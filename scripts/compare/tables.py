@@ -35,7 +35,7 @@ def setting_named(world, name, setting, chosen):
     """What the table calls a setting."""
     tried = len(settings_in(world, name))
     if tried == 1:
-        return "default"
+        return "published" if CONTENDERS[name].tried else "default"
     best = f"best of {tried}"
     if setting == PUBLISHED:
         return f"published, {best}" if setting == chosen else "published"
