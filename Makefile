@@ -21,10 +21,12 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/installed: requirements.txt | $(BIN)/python
+	@echo "installing: this downloads PyTorch, which takes some minutes"
 	$(PIP) -r requirements.txt
 	touch $@
 
 .venv/installed-for-exploring: requirements-explore.txt .venv/installed
+	@echo "installing what the explorer needs"
 	$(PIP) -r requirements-explore.txt
 	touch $@
 
@@ -39,7 +41,8 @@ demo: .venv/installed
 demo-portraits: .venv/installed
 	PYTHON=$(BIN)/python bash scripts/demo.sh portraits
 
-FACES_EXP = $(lastword $(wildcard experiments/complete/ContraCLIP_dcgan_faces64-*))
+# The demo's experiment, if it is there.
+FACES_EXP = $(wildcard experiments/complete/ContraCLIP_dcgan_faces64-Z-K10-lines-eps1.1_1.8-paired-faces)
 
 explore: .venv/installed-for-exploring
 	$(BIN)/python explore.py --port=$(PORT) $(if $(FACES_EXP),--exp=$(FACES_EXP),--gan=dcgan_faces64 --corpus=faces)

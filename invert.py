@@ -124,7 +124,7 @@ def main(arguments):
     settings = InvertedPoolSettings.of(vars(args))
     reach = None
     if args.reach:
-        with Bar("inverting own samples") as progress:
+        with Bar("inverting own samples, once for this generator (--no-reach leaves it out)") as progress:
             reach = find_reach(space, settings, args.gan_sha256, progress)
     directory = pool_directory(args.gan, None, args.name)
     records = make_pool(directory, pictures, space, settings, reach, batch_size)
@@ -137,7 +137,7 @@ def main(arguments):
     print(f"pool: {directory}, shown in {directory / SHEET}")
     walk = ["--w-space"] if space.name != "Z" else []
     print("next: " + shlex.join(["python", "traverse_latent_space.py", *walk, f"--pool={directory.name}"])
-          + " --exp=EXP_DIR")  # fmt: skip
+          + " --exp=latest")  # fmt: skip
 
 
 if __name__ == "__main__":

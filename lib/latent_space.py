@@ -27,6 +27,7 @@ class Space:
 
     name = layer = classes = None
     resolution = None  # pixels per side of the images; None: the generator's
+    truncates = True  # whether the image of a stored code depends on the truncation
 
     def __init__(self, generator, truncation=1.0):
         self.generator, self.truncation = generator, truncation
@@ -72,6 +73,8 @@ class ZSpace(Space):
 
 class ScaledZSpace(ZSpace):
     """Z where truncation scales z: codes, positions and what pools store are the z that goes into the network."""
+
+    truncates = False
 
     def codes_of(self, z):
         return self.generator.truncate(z, self.truncation)

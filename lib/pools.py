@@ -125,7 +125,7 @@ def _check_settings(directory, settings):
     before = type(settings).read(read_object(file), file)
     differing = before.differences(settings, ignored=check_generator(before, settings, directory))
     if differing:
-        raise UserError(f"{directory} was made with other arguments ({differing}): repeat them, or remove it")
+        raise UserError(f"{directory} was made with other arguments ({differing}): repeat them, or give another --name")
     return True
 
 
@@ -180,6 +180,10 @@ def find_pool(name_or_directory, gan, gan_sha256):
         if directory.is_dir():
             check_generator(_made_with(directory), GeneratorSettings(gan=gan, gan_sha256=gan_sha256), directory)
             return directory
+    others = [found.parent.name for found in LATENT_CODES.glob("*/*") if found.name == str(name_or_directory)]
+    if others:
+        raise UserError(f"the pool {quoted(name_or_directory)} is of {quoted(others[0])}, and these paths are of "
+                        f"{gan}: make one with sample_gan.py --gan={gan}")
     raise UserError(f"there is no pool {quoted(name_or_directory)}: {named} is not a directory, make it with "
                     f"sample_gan.py --gan={gan}")
 

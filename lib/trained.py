@@ -127,10 +127,15 @@ class Trained:
 def find_experiment(name):
     """The directory of an experiment as a command names it: "latest" is the one that ended last.
 
-    Raises UserError if none has ended.
+    Raises UserError if none has ended, and if it is a directory of experiments.
     """
     if name != LATEST or Path(name).exists():
-        return Path(name)
+        directory = Path(name)
+        held = sorted(file.parent.name for file in directory.glob("*/args.json"))
+        if held and not (directory / "args.json").exists():
+            raise UserError(f"{directory} holds experiments, and is none itself: name one of them, such as "
+                            f"{directory / held[0]}, or say {LATEST}")
+        return directory
     ended = {file.stat().st_mtime_ns: file.parent for file in COMPLETE.glob("*/stats.json")}
     if not ended:
         raise UserError(f"--exp={LATEST}: no experiment has ended in {COMPLETE}: train one, or name its directory")

@@ -44,3 +44,4 @@ esac
 "$PYTHON" sample_gan.py --gan=$GAN "${CODES[@]}" --num-samples=$MEASURED_CODES --seed=10001
 "$PYTHON" evaluate.py --pool=$GAN-$MEASURED_CODES "${WALK[@]}" "${MEASURED[@]}" --exp="$EXPERIMENT"
 [ -z "$NOTE" ] || echo "$NOTE"
+echo "the page of the walk: $(ls -t "$EXPERIMENT/results/$GAN-8/"*/index.html | head -1)"

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from lib import command_line
+from lib.trained import find_experiment
 from models.clip_encoder import clip
-from models.errors import unknown
+from models.errors import UserError, unknown
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NAME = "ContraCLIP_stylegan2_tiny-Z-K2-D4-eps0.25_0.45-nonlinear_beta-0.5-cossim-faces"
@@ -382,7 +383,9 @@ def test_run_that_began_with_a_clip_of_another_size_is_refused(workplace, refuse
     experiments = workplace / "experiments"
     shutil.move(experiments / "complete" / NAME, experiments / "wip" / NAME)
     other = tmp_path / "other.pt"
-    torch.save(clip.model.CLIP(24, 64, 2, 64, 16, 77, 49408, 64, 1, 1).state_dict(), other)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # it tells the sentences apart, so that nothing is said of that
+        torch.save(clip.model.CLIP(24, 64, 2, 64, 16, 77, 49408, 64, 1, 1).state_dict(), other)
     file = experiments / "wip" / NAME / "args.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"clip_model": str(other)}))
     line = refused("train.py", *train_arguments(clip_model=other), cwd=workplace)
@@ -417,7 +420,7 @@ def test_run_whose_files_are_broken_is_refused_by_the_file(name, content, finish
 def test_pool_made_with_other_arguments_is_left_alone(refused, workplace, data):
     arguments = [f"--gan={data / 'stylegan2_tiny.pth'}", "--num-samples=1", "--no-cuda", "--seed=3", "--truncation=0.5"]
     line = refused("sample_gan.py", *arguments, cwd=workplace)
-    assert "seed is 3, was 0" in line and "truncation is 0.5, was 1.0" in line
+    assert "seed is 3, was 0" in line and "truncation is 0.5, was 1.0" in line and line.endswith("give another --name")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
@@ -500,6 +503,17 @@ def test_walk_without_a_pool_is_refused(walk_refused, workplace):
     assert "is not a pool" in walk_refused(pool="experiments")
     (workplace / "experiments" / "latent_codes" / "stylegan2_tiny" / "empty").mkdir()
     assert "empty" in walk_refused(pool="empty")
+    (workplace / "experiments" / "latent_codes" / "other_gan" / "other-4").mkdir(parents=True)
+    line = walk_refused(pool="other-4")
+    assert "'other-4' is of 'other_gan', and these paths are of stylegan2_tiny" in line
+
+
+def test_a_directory_of_experiments_is_no_experiment(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "args.json").write_text("{}")
+    with pytest.raises(UserError, match=f"holds experiments.* such as {tmp_path / 'one'}, or say latest$"):
+        find_experiment(tmp_path)
+    assert find_experiment(tmp_path / "one") == tmp_path / "one"
 
 
 @pytest.mark.parametrize("content", [torch.zeros(1, 48), [1], torch.full((1, 32), torch.nan), None],

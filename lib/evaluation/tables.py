@@ -41,11 +41,11 @@ def notes(summary):
            f"numbers; intervals: 95%, by {summary['resamples']} bootstrap resamples of the codes.")
     yield (f"The own number moves the right way on {counts['goes_right_way']} of {len(paths)} paths, most of all "
            f"numbers on {counts['strongest']}, and by {at} or more on {counts['reached']}.")
-    missed = [str(entry["path"]) for entry in paths if not entry["reached"]]
+    missed = [f"path {entry['path']}" for entry in paths if not entry["reached"]]
     if missed:
         yield (f"Paths that do not reach an own effect of {at}: {', '.join(missed)}. Their reach is their end: what is "
                "taken at reach is taken there.")
-    chosen = [str(entry["path"]) for entry in paths if entry["own_chosen_by"] == "most moved"]
+    chosen = [f"path {entry['path']}" for entry in paths if entry["own_chosen_by"] == "most moved"]
     if chosen:
         yield (f"Paths whose own number is the one that they move most, chosen on these same codes, which flatters "
                f"them: {', '.join(chosen)}.")
@@ -111,7 +111,7 @@ def aligned(rows):
 def comparison(summaries, keys=None, cell=cell):
     """The rows of a table that compares experiments, heading first. keys: of the figures that are shown; None: all."""
     figures = _figures(summaries, keys)
-    counts = {"goes_right_way": "right way", "strongest": "strongest", "reached": "reached"}
+    counts = {"goes_right_way": "paths right way", "strongest": "paths strongest", "reached": "paths reached"}
     table = [["experiment", *counts.values(), *(figure["name"] for figure in figures.values()), "codes", "pool"]]
     for summary in summaries:
         of = len(summary["paths"])
@@ -139,6 +139,6 @@ def comparison_markdown(summaries):
     figures = _figures(summaries)
     lines = ["# Experiments compared", "", *markdown_table(comparison(summaries)), ""]
     lines += [f"Judge: {text(summaries[0]['judge']['name'])}. Means over paths; in brackets 95% bootstrap intervals "
-              "over codes. Right way, strongest, reached: on how many paths the own number moves the right way, moves "
+              "over codes. Paths right way, strongest, reached: on how many the own number moves the right way, moves "
               f"most of all, and by {summaries[0]['reached_at']} or more.", "", *_meanings(figures)]
     return "\n".join(lines) + "\n"

@@ -4,12 +4,16 @@ which leaves the processor to the thread that makes pictures."""
 import os
 import sys
 import threading
+import time
 from collections import deque
 from contextlib import suppress
 
 from models.errors import UserError
 
 NICE = 10
+# Seconds in which nobody has asked how far a work is, as where its tab was closed. Browsers let a hidden tab ask once a
+# minute at least.
+FORGOTTEN = 180
 
 
 class Stopped(Exception):
@@ -20,14 +24,14 @@ class Work:
     """One thing that is being done for a visitor.
 
     share: how much of it is done, in [0, 1], or None while that is not known; doing: what, in words; remarks: lines for
-    the visitor.
+    the visitor. others_wait: says whether other works do: then one that is forgotten ends early.
     """
 
-    def __init__(self, visitor, what, job):
-        self.visitor, self.what, self._job = visitor, what, job
+    def __init__(self, visitor, what, job, others_wait=lambda: False):
+        self.visitor, self.what, self._job, self._others_wait = visitor, what, job, others_wait
         self.share, self.doing, self.remarks = None, "waiting for others", []
         self._stop, self._ended = threading.Event(), threading.Event()
-        self._answer = self._error = None
+        self._answer = self._error = self._asked = None
 
     @property
     def done(self):
@@ -35,7 +39,10 @@ class Work:
 
     def wait(self, seconds=None):
         """Whether it has ended, after at most so many seconds."""
-        return self._ended.wait(seconds)
+        self._asked = None
+        ended = self._ended.wait(seconds)
+        self._asked = time.monotonic()
+        return ended
 
     def result(self):
         """What it came to. Blocks. Raises `Stopped`, and the UserError that ended it."""
@@ -50,13 +57,15 @@ class Work:
 
     def requested(self):
         """Whether it is to end early; as `lib.command_line.StopRequest`."""
-        return self._stop.is_set()
+        asked = self._asked  # None while somebody waits
+        is_forgotten = asked is not None and time.monotonic() - asked > FORGOTTEN
+        return self._stop.is_set() or (is_forgotten and self._others_wait())
 
     def tell(self, share, doing=None):
         """Called by the job: how far it is. Raises `Stopped` where it is to end."""
         self.share = share
         self.doing = doing or self.doing
-        if self._stop.is_set():
+        if self.requested():
             raise Stopped
 
     def images(self, done, total):
@@ -87,7 +96,7 @@ class Workshop:
 
         Raises UserError where another one of the visitor waits or runs.
         """
-        work = Work(visitor, what, job)
+        work = Work(visitor, what, job, lambda: len(self._queue) > 1)
         with self._changed:
             other = next((one for one in self._queue if one.visitor == visitor and not one.done), None)
             if other:

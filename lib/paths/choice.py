@@ -17,8 +17,8 @@ def chosen_paths(text, labels):
     for part in filter(None, (part.strip() for part in text.split(","))):
         named = [int(part)] if part.isdecimal() and int(part) < len(labels) else _with(part, labels)
         if not named:
-            raise UserError(f"--paths: no path has the number or the words {quoted(part)}: there are 0 to "
-                            f"{len(labels) - 1}, and words are those of their sentences")
+            known = ", ".join(f"{k} {label if isinstance(label, str) else label[0]}" for k, label in enumerate(labels))
+            raise UserError(f"--paths: no path has the number or the words {quoted(part)}; there are {known}")
         found += named
     return sorted(set(found))
 

@@ -122,7 +122,7 @@ def _has_memory_for(iteration):
 def _bar(run, settings, quiet):
     what = "training" if not settings.compile else "compiling, then training"
     return tqdm(initial=run.iteration, total=settings.max_iter, desc=what, unit="it", dynamic_ncols=True,
-                disable=quiet or not distributed.is_first())
+                disable=quiet or not distributed.is_first() or run.iteration >= settings.max_iter)
 
 
 def _begin_to_count(bar):

@@ -16,7 +16,7 @@ def doubts(plan):
     """A line for each thing about a `Plan` that a user may not have meant: going so far, and from such a pool."""
     settings = plan.experiment.settings
     made, walked = truncation_of(plan.pool), settings.truncation
-    if not plan.settings.w_space and made not in (None, walked):
+    if plan.experiment.space.truncates and not plan.settings.w_space and made not in (None, walked):
         yield (f"the pool was made with truncation {made:g}, and the paths are walked with {walked:g}, as they were "
                "trained: its images look different in the walk")
     radius = getattr(settings, "jung_radius", None)

@@ -130,9 +130,9 @@ def _sentences():
     with gr.Column(elem_id="sentences", elem_classes="card"):
         _html("<h2>Two sentences of your own</h2><p class='note' id='sentences-note'></p>")
         with gr.Row(elem_classes="tools"):
-            second = gr.Textbox(label="From", placeholder="a person with straight hair", max_lines=2, min_width=160,
+            second = gr.Textbox(label="From", placeholder="a person with short hair", max_lines=2, min_width=160,
                                 elem_id="second")  # fmt: skip
-            first = gr.Textbox(label="To", placeholder="a person with curly hair", max_lines=2, min_width=160,
+            first = gr.Textbox(label="To", placeholder="a person with long hair", max_lines=2, min_width=160,
                                elem_id="first")  # fmt: skip
         say = gr.Button("Make a slider", elem_id="say", size="sm", variant="primary")
         _html("<div id='sentences-message' class='message' role='alert'></div>")
