@@ -9,8 +9,6 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # A slow machine would say what it is doing where a test counts the lines.
 os.environ["CONTRACLIP_SILENCE"] = "3600"
-# Whether there is a GPU is asked without CUDA being begun, which a process must not be that others are forked from.
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
 
 import signal
 import subprocess

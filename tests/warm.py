@@ -30,7 +30,9 @@ class Server:
         self._control, end = socket.socketpair()
         with end:
             command = [sys.executable, __file__, str(end.fileno())]
-            self._process = subprocess.Popen(command, pass_fds=[end.fileno()], stdin=subprocess.DEVNULL)
+            # No CUDA may have begun in a process that others are forked from: a GPU is looked for without it.
+            env = os.environ | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+            self._process = subprocess.Popen(command, pass_fds=[end.fileno()], stdin=subprocess.DEVNULL, env=env)
         return self
 
     def __exit__(self, *_):

@@ -203,7 +203,8 @@ def test_what_cannot_be_compared_is_refused(evaluated, copy, run_warm):
     "arguments, message",
     [
         (["--pool=stylegan2_tiny-1"], "the pool stylegan2_tiny-1 has one code"),
-        (["--pool=pggan_tiny-2"], "no pool 'pggan_tiny-2'"),
+        (["--pool=pggan_tiny-2"], "the pool 'pggan_tiny-2' is of 'pggan_tiny', and these paths are of stylegan2_tiny"),
+        (["--pool=nowhere-2"], "no pool 'nowhere-2'"),
         (["--pool=experiments/latent_codes/pggan_tiny/pggan_tiny-2"], "was made with another file"),
         (["--shift-steps=1"], "the paths have 1 image in either direction"),
         (["--judge=faces"], "the judge faces has no weights: run `python download.py --only"),
