@@ -237,7 +237,10 @@ def test_link_restores_the_setting_exactly_in_another_tab(page):
 
 
 def test_link_restores_a_slider_at_its_end(page):
+    until(page, "return location.hash.startsWith('#look=')")
+    address = page.current_url
     slider(page, 0).send_keys(END)
+    until(page, f"return location.href !== '{address}'")
     before, box = shown(page), "return document.querySelector('#path-0 input[type=number]').value"
     assert values(page) == {0: 3.2} and page.execute_script(box) == "3.2"
     assert list(link(page).shifts.values()) == [3.2]
@@ -281,6 +284,7 @@ def test_two_sentences_get_a_slider(page, shared):
     assert slider(page, own).get_attribute("ariaLabel").endswith("a face without a hat → a face with a hat")
     assert page.switch_to.active_element == slider(page, own)
     slider(page, own).send_keys(END)
+    until(page, "return Object.keys(explorer.state().shifts).length === 1")
     assert np.abs(shown(page).astype(int) - at_start).max() > 20
     (sentences,) = link(page).sentences
     assert (sentences.first, sentences.second) == HAT
