@@ -4,8 +4,6 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import resize
 
 
 def resized(images, size, mode):
@@ -15,6 +13,10 @@ def resized(images, size, mode):
     numbers there in whatever order they come, and is another one each time.
     """
     if not images.is_cuda:
+        # Here, since whoever wants the matrix alone need not wait for torchvision.
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.functional import resize
+
         return resize(images, size, InterpolationMode(mode), antialias=True)
     height, width = images.shape[-2:]
     if isinstance(size, int):

@@ -27,7 +27,7 @@ class Work:
     the visitor. others_wait: says whether other works do: then one that is forgotten ends early.
     """
 
-    def __init__(self, visitor, what, job, others_wait=lambda: False):
+    def __init__(self, visitor, what, job, others_wait):
         self.visitor, self.what, self._job, self._others_wait = visitor, what, job, others_wait
         self.share, self.doing, self.remarks = None, "waiting for others", []
         self._stop, self._ended = threading.Event(), threading.Event()

@@ -78,9 +78,8 @@ class OwnSentences:
 
     def is_ready(self):
         """Whether the response of the generator need not be measured first. Raises UserError as `encoder` does."""
-        return self._response is not None or self._is_measured()
-
-    def _is_measured(self):
+        if self._response is not None:
+            return True
         return is_measured(self.radius, self._method().response_names(), self.settings.seed)
 
     def prepare(self, progress=None):

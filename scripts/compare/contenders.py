@@ -54,8 +54,14 @@ WARPED = {"num-support-sets": 200, "num-support-dipoles": 512, "learn-gammas": T
 FEWER_SETS = {"num-support-sets": 32, "num-support-dipoles": 32, "lr": 1e-3, "reconstructor-lr": 1e-3}
 CLR = {"num-directions": 100, "direction-model": "nonlinear", "batch-size": 8, "alpha": 1.0, "feature-layer": "layer0",
        "projector-statistics": "apart", "similarity": "absolute", "max-iter": 10_000}  # fmt: skip
-GLOBAL_CLR = {"num-directions": 32, "direction-model": "global", "similarity": "anchored", "alpha-range": (-3.0, 3.0)}
-WITHOUT_ALPHA = {"alpha": None}
+GLOBAL_CLR = {"num-directions": 32, "direction-model": "global", "similarity": "anchored", "alpha-range": (-3.0, 3.0),
+              "alpha": None}  # fmt: skip
+CLR_TRIED = (
+    {"projector-statistics": "together", "similarity": "anchored"},
+    GLOBAL_CLR,
+    GLOBAL_CLR | {"feature-layer": "layer4"},
+    GLOBAL_CLR | {"feature-layer": "layer4", "lr": 1e-2},
+)
 
 CONTENDERS = {
     "contraclip": Contender(
@@ -91,20 +97,8 @@ CONTENDERS = {
     "latentclr": Contender(
         "LatentCLR", "latentclr", reads_corpus=False,
         published=CLR,
-        tried=(
-            {"projector-statistics": "together", "similarity": "anchored"},
-            GLOBAL_CLR | WITHOUT_ALPHA,
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4"},
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4", "lr": 1e-2},
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "output3", "lr": 1e-2},
-        ),
-        z_tried=(
-            {"projector-statistics": "together", "similarity": "anchored"},
-            GLOBAL_CLR | WITHOUT_ALPHA,
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4"},
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer4", "lr": 1e-2},
-            GLOBAL_CLR | WITHOUT_ALPHA | {"feature-layer": "layer2", "lr": 1e-2},
-        ),
+        tried=(*CLR_TRIED, GLOBAL_CLR | {"feature-layer": "output3", "lr": 1e-2}),
+        z_tried=(*CLR_TRIED, GLOBAL_CLR | {"feature-layer": "layer2", "lr": 1e-2}),  # no layer of images there
         cost=("batch-size", "num-directions", "direction-model", "feature-layer"),
     ),
     "styleclip-mapper": Contender(
