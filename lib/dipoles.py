@@ -73,7 +73,7 @@ def examine_dipoles(dipoles, features, tell=None):
     if (1 - similarity < SAME).any():
         first, second = dipoles[(1 - similarity < SAME).nonzero()[0].item()]
         raise UserError(f"this CLIP does not tell {quoted(first)} from {quoted(second)}: use other words, or "
-                        "another --clip-model (the embedded ones know few words, see docs/clips.md)")
+                        "another CLIP (train.py --clip-model; the embedded ones know few words, see docs/clips.md)")
     _tell_hardly_told(dipoles, similarity, tell)
     _tell_repetitions(dipoles, tell)
     count, near = _parallel(dipoles, features)

@@ -191,6 +191,10 @@ def test_corpus_is_looked_at_without_training(run_warm, data, tiny_clip_file, tm
     header, *rows = process.stdout.splitlines()
     assert header.split() == ["path", "poles", "nearest", "shift", "aim"]
     assert rows[0].endswith("a happy face  |  a sad face") and rows[1].split()[0] == "1"
+    (tmp_path / "odd.txt").write_text("a photo of a young zebra. | a photo of an old person.\n")
+    process = run_warm("train.py", *flags[:2], "--clip-model=clip_portraits64", "--corpus=odd.txt", "--check-corpus",
+                       cwd=tmp_path)  # fmt: skip
+    assert "an old person.  (unknown: zebra: it follows" in process.stdout, process.stderr
     assert not (tmp_path / "experiments" / "wip").exists() and not (tmp_path / "experiments" / "complete").exists()
     refused = run_warm("train.py", *flags[:2], "--method=sefa", "--check-corpus", cwd=tmp_path)
     assert refused.returncode == 2 and "--check-corpus goes with" in refused.stderr

@@ -122,6 +122,16 @@ def comparison(summaries, keys=None, cell=cell):
     return table
 
 
+def comparison_notes(summaries):
+    """What must be known to read a table that compares experiments, a sentence or two each."""
+    if len({tuple(sorted(_label(entry["label"]) for entry in summary["paths"])) for summary in summaries}) > 1:
+        yield "The experiments have different paths, so their means are over different questions."
+    if len({(summary["pool"], summary["codes"]) for summary in summaries}) > 1:
+        yield "They were measured on different codes."
+    yield ("How long a path was walked is each experiment's own, and the own effect depends on it. Leak, stray and "
+           "identity are taken at reach, where the own effects are equal.")
+
+
 def _figures(summaries, keys=None):
     """The descriptions of all figures that the summaries have."""
     figures = {key: figure for summary in summaries for key, figure in summary["figures"].items()}
@@ -131,7 +141,7 @@ def _figures(summaries, keys=None):
 def plain_comparison(summaries):
     """The table that compares experiments for a terminal, without intervals."""
     rows = comparison(summaries, SHORT, lambda figure, digits: _number(figure["value"], digits))
-    return "\n".join(aligned(rows))
+    return "\n".join([*aligned(rows), "", *comparison_notes(summaries)])
 
 
 def comparison_markdown(summaries):
@@ -140,5 +150,6 @@ def comparison_markdown(summaries):
     lines = ["# Experiments compared", "", *markdown_table(comparison(summaries)), ""]
     lines += [f"Judge: {text(summaries[0]['judge']['name'])}. Means over paths; in brackets 95% bootstrap intervals "
               "over codes. Paths right way, strongest, reached: on how many the own number moves the right way, moves "
-              f"most of all, and by {summaries[0]['reached_at']} or more.", "", *_meanings(figures)]
+              f"most of all, and by {summaries[0]['reached_at']} or more.", "",
+              " ".join(comparison_notes(summaries)), "", *_meanings(figures)]
     return "\n".join(lines) + "\n"

@@ -147,7 +147,8 @@ class DipolePaths(Method):
         """A table of what the sentences ask of the generator, as text."""
         from lib.methods.corpus_table import corpus_table
 
-        return corpus_table(self.labels, self.text.poles.cpu(), self.text_start(self.radius), self.radius)
+        return corpus_table(self.labels, self.text.poles.cpu(), self.text_start(self.radius), self.radius,
+                            self.clip_encoder.unknown_words)
 
     def facts(self):
         return {"clip_embed_dim": self.clip_encoder.embed_dim}

@@ -24,6 +24,12 @@ class Measured:
         """What was measured of the path with a label; None where it was left out."""
         return next((entry for entry in self.summary["paths"] if _label(entry["label"]) == label), None)
 
+    @property
+    def furthest(self):
+        """The shift at the ends of the walk that was measured; None where the summary does not say."""
+        radii = self.summary.get("radii_read")
+        return radii[-1] if isinstance(radii, list) and radii and _is_number(radii[-1]) else None
+
 
 def find_measured(walk, labels):
     """The `Measured` of paths with these labels, for the page of the walk in <experiment>/results/<pool>/<walk>/.
@@ -73,8 +79,11 @@ def _is_figure(figure):
     """A number, or none where it is infinite."""
     if not isinstance(figure, dict) or "value" not in figure:
         return False
-    value = figure["value"]
-    return value is None or (type(value) in (int, float) and math.isfinite(value))
+    return figure["value"] is None or _is_number(figure["value"])
+
+
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def _label(label):

@@ -9,6 +9,7 @@ The pages link relatively to what lies beside them:
     <code>/paths_strips/path_000.gif
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,17 @@ class Results:
         return self.frames_per_path // 2
 
     @property
+    def furthest(self):
+        """The shift at a path's ends."""
+        return self.start * self.eps
+
+    @property
+    def measured_elsewhere(self):
+        """The shift at the ends of the walk that was measured, where it is longer or shorter than this one; or None."""
+        measured = self.measured and self.measured.furthest
+        return measured if measured and not math.isclose(measured, self.furthest, rel_tol=0.01) else None
+
+    @property
     def named(self):
         """Whether some path's label is a single name."""
         return any(isinstance(label, str) for label in self.labels)
@@ -63,7 +75,7 @@ class Results:
         else:
             sides = "{0} steps towards the sentence on the left and {0} towards the one on the right"
         return (f"Each path has {self.frames_per_path} frames: the start image, {sides.format(self.start)}. Each step "
-                f"shifts the latent code by {self.eps:g}; the whole path has length {2 * self.start * self.eps:g}.")
+                f"shifts the latent code by {self.eps:g}; the whole path has length {2 * self.furthest:g}.")
 
 
 def path_id(k):

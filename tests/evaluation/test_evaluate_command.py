@@ -16,6 +16,7 @@ from beside import TIMEOUT, Beside
 import evaluate
 from lib.evaluation import experiments
 from lib.evaluation.experiments import Options
+from lib.files import read_json, write_json
 from models.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -168,6 +169,13 @@ def test_experiments_are_compared(evaluated, copy, run_warm):
     assert {file.name for file in (copy / "both").iterdir()} == {"comparison.md", "comparison.png"}
     assert (copy / "both" / "comparison.md").read_text().count("\n| ContraCLIP") == 2
     assert process.stdout.splitlines()[-1] == "comparison: both/comparison.md"
+    assert "own effect depends on it" in process.stdout and "different" not in process.stdout
+    file = copy / "other" / EVALUATION.relative_to(EXP) / "summary.json"
+    summary = read_json(file)
+    summary["paths"].pop()
+    write_json(summary | {"codes": 100}, file)
+    process = run_warm("evaluate.py", evaluated[0] / EXP, "other", cwd=copy)
+    assert "have different paths" in process.stdout and "on different codes" in process.stdout
 
 
 def test_compared_experiments_are_evaluated_first_where_a_pool_is_named(copy, arguments, run_warm):

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -229,9 +230,10 @@ def test_stacked_readings_lie_in_files_that_go_by_themselves(tmp_path):
 
 def test_the_gallery_shows_what_was_measured(subject, evaluate):
     results = subject.walk.directory.parent
-    gallery = results / "a walk with pictures" / "index.html"
-    for walk in (subject.walk.directory, gallery.parent):
-        write_json(subject.walk.settings.to_json(), walk / "code_1" / "settings.json")
+    gallery, settings = results / "a walk with pictures" / "index.html", subject.walk.settings
+    shorter = replace(settings, shift_steps=settings.shift_steps // 2)
+    for walk, walked in (subject.walk.directory, settings), (gallery.parent, shorter):
+        write_json(walked.to_json(), walk / "code_1" / "settings.json")
         write_pages(walk, LABELS, ["code_1"])
     assert "stray" not in gallery.read_text()
     _, summary, _ = written = evaluate()
@@ -246,6 +248,8 @@ def test_the_gallery_shows_what_was_measured(subject, evaluate):
     own = Links()
     own.feed((subject.walk.directory / "index.html").read_text())
     assert "evaluation/index.html#path_002" in own.links
+    assert "They are of a walk to shifts of ±8, while this page’s goes to ±4." in " ".join(page.text.split())
+    assert "They are of a walk" not in own.text
 
 
 def test_measures_of_other_paths_or_versions_are_not_shown(written, subject):
