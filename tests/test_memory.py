@@ -96,7 +96,7 @@ def test_a_batch_that_does_not_fit_is_refused_by_what_does():
     # 95 of 10 MiB fit besides 40; 3000 images need 32 parts of that many, and these are evened out.
     assert str(caught.value) == (
         "a batch of 3000 needs about 29.3 GiB of RAM, and 1.0 GiB are free: the largest that fit are --batch-size 95, "
-        "or --micro-batch-size 94 with the batch as it is"
+        "or --micro-batch-size 94 (images at a time) with the batch as it is"
     )
 
 

@@ -241,7 +241,7 @@ class Needs:
         if at_once is not None:
             part, batch = min(part, at_once // 2), min(batch, batch * at_once // self.rows // 2)
         ways = [f"--batch-size {batch}"] * (batch >= max(2, distributed.world_size()))
-        ways += [f"--micro-batch-size {part} with the batch as it is"] * (part > 0)
+        ways += [f"--micro-batch-size {part} (images at a time) with the batch as it is"] * (part > 0)
         advice = "the largest that fit are" if at_once is None else "try"
         told = f"{advice} {', or '.join(ways)}" if ways else "not even one image at a time fits"
         return f"{self._shortage(at_once)}: {told}"
