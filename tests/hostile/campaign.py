@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import mutations
 import readers
+from tqdm import tqdm
 
 MEMORY = 4 << 30  # bytes
 SECONDS = 10
@@ -89,6 +90,10 @@ class Outcome:
     slowest: float = 0.0  # seconds
     memory: int = 0  # bytes
     broken: list = field(default_factory=list)  # (number, words)
+
+    @property
+    def inputs(self):
+        return self.accepted + self.refused + len(self.broken)
 
     def add(self, other):
         self.accepted += other.accepted
@@ -225,9 +230,10 @@ def run(inputs, seed, workers, names=tuple(readers.READERS), seconds=None):
     for name in names:
         _reader(name)  # the seeds are made once, before the processes
     try:
-        with get_context("fork").Pool(workers) as pool:
+        with get_context("fork").Pool(workers) as pool, tqdm(total=inputs, unit="input", disable=None) as bar:
             for name, outcome in pool.imap_unordered(work, tasks):
                 outcomes[name].add(outcome)
+                bar.update(outcome.inputs)
                 if seconds is not None and time.monotonic() - began > seconds:
                     pool.terminate()
                     break
@@ -241,8 +247,7 @@ def run(inputs, seed, workers, names=tuple(readers.READERS), seconds=None):
 def table(outcomes):
     lines = [f"{'reader':<12} {'inputs':>7} {'accepted':>8} {'refused':>7} {'broken':>6} {'slowest':>8} {'memory':>8}"]
     for name, found in outcomes.items():
-        count = found.accepted + found.refused + len(found.broken)
-        lines.append(f"{name:<12} {count:>7} {found.accepted:>8} {found.refused:>7} {len(found.broken):>6} "
+        lines.append(f"{name:<12} {found.inputs:>7} {found.accepted:>8} {found.refused:>7} {len(found.broken):>6} "
                      f"{found.slowest:>6.1f} s {found.memory / 1e9:>5.1f} GB")
     for name, found in outcomes.items():
         kinds, first = Counter(), {}
