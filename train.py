@@ -140,29 +140,59 @@ def settings_of(args, family):
 def main(arguments):
     args = parse(arguments)
     settings = settings_of(args, family_of(args.gan))
-
     with doing("loading PyTorch"):
-        from lib.experiment import Experiment, begun_with
-        from lib.latent_space import latent_space, limit_resolution
-        from lib.trained import check_named, read_settings
-        from models.files import sha256
-        from models.load_generator import generator_file, load_generator
+        from lib.experiment import Experiment
+        from models.load_generator import load_generator
 
         device = distributed.join(choose_device(settings))
-    # A run that is resumed keeps the settings that it began with, whatever the flags' defaults are by now.
-    begun = distributed.from_first(lambda: begun_with(arguments))
-    if begun:
-        given, settings = settings.gan, distributed.from_first(lambda: read_settings(begun))
-        check_named(settings.gan, given, begun)
-        settings = replace(settings, gan=given) if is_own_code(given) else settings
+    begun, settings = taken_up(arguments, settings)
     method = find_method(settings.method)
     labels = method.find_labels(settings)
     with doing("loading the generator"):
         generator = load_generator(settings.gan, device)
     if not begun:  # a checkpoint's family, which defaults depend on, is known only now
         settings = settings_of(args, generator.family)
+    settings, space = completed(settings, generator, method, len(labels), device)
+    if "check_corpus" in args:
+        table = distributed.from_first(method.build(settings, space, labels, device).describe_corpus)
+        return leave_with(table)
+    name = begun.name if begun else name_of_run(settings, len(labels))
+    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, method.weights_file(settings)))
+    if distributed.from_first(lambda: experiment.complete):
+        return leave_with(f"{COMPLETE / name} is complete")
+    if experiment.prolonged_from is not None and distributed.is_first():
+        print(f"going on from iteration {experiment.prolonged_from}: since the learning rate had fallen until then, "
+              f"this is not what one run of {settings.max_iter} iterations gives", file=sys.stderr)
+    automatic = getattr(args, "micro_batch_size", None) == AUTO
+    finished, stop = train(experiment, space, labels, device, automatic)
+    leave_with(*what_next(experiment, finished))
+    if not finished:
+        sys.exit(stop.exit_code)
+
+
+def taken_up(arguments, settings):
+    """(the experiment that this command began before, or None, its settings or else the given ones): a run that is
+    resumed keeps the settings that it began with, whatever the flags' defaults are by now."""
+    from lib.experiment import begun_with
+    from lib.trained import check_named, read_settings
+
+    begun = distributed.from_first(lambda: begun_with(arguments))
+    if not begun:
+        return None, settings
+    kept = distributed.from_first(lambda: read_settings(begun))
+    check_named(kept.gan, settings.gan, begun)
+    return begun, replace(kept, gan=settings.gan) if is_own_code(settings.gan) else kept
+
+
+def completed(settings, generator, method, num_paths, device):
+    """(settings with what follows from the generator and the device, the space that the paths are in). Raises UserError
+    where they do not go together."""
+    from lib.latent_space import latent_space, limit_resolution
+    from models.files import sha256
+    from models.load_generator import generator_file
+
     settings = replace(settings, cuda=device.type == "cuda", device=str(device))
-    settings = replace(settings, batch_size=method.batch_size(settings, len(labels)))
+    settings = replace(settings, batch_size=method.batch_size(settings, num_paths))
     if settings.batch_size < distributed.world_size():
         raise UserError(f"--batch-size {settings.batch_size} leaves some of {distributed.world_size()} processes "
                         "without an image: raise it, or start fewer")
@@ -174,36 +204,24 @@ def main(arguments):
     settings = replace(settings, stylegan_layer=space.layer, gan_sha256=sha256(generator_file(settings.gan)))
     if settings.biggan_target_classes is not None:
         settings = replace(settings, biggan_target_classes=space.classes)  # their numbers, for their names
-    if "check_corpus" in args:
-        method = method.build(settings, space, labels, device)
-        table = distributed.from_first(method.describe_corpus)
-        distributed.leave()
-        if distributed.is_first():
-            print(table)
-        return
-    name = begun.name if begun else name_of_run(settings, len(labels))
-    weights = method.weights_file(settings)
-    experiment = distributed.from_first(lambda: Experiment(name, settings, labels, weights))
-    if distributed.from_first(lambda: experiment.complete):
-        if distributed.is_first():
-            print(f"{COMPLETE / name} is complete")
-        distributed.leave()
-        return
-    if experiment.prolonged_from is not None and distributed.is_first():
-        print(f"going on from iteration {experiment.prolonged_from}: since the learning rate had fallen until then, "
-              f"this is not what one run of {settings.max_iter} iterations gives", file=sys.stderr)
-    automatic = getattr(args, "micro_batch_size", None) == AUTO
-    finished, stop = train(experiment, space, labels, device, automatic)
+    return settings, space
+
+
+def leave_with(*lines):
+    """Leave the other processes; the first one prints the lines."""
     distributed.leave()
-    if not distributed.is_first():
-        sys.exit(0 if finished else stop.exit_code)
-    if finished:
-        print(f"trained: {COMPLETE / name}")
-        own_code = [f"--gan={settings.gan}"] if is_own_code(settings.gan) else []
-        print(f"next: {shlex.join(['python', 'traverse_latent_space.py', f'--exp={COMPLETE / name}', *own_code])}")
-    else:
-        print(f"stopped: {experiment.checkpoint} is written, run the same command to resume")
-        sys.exit(stop.exit_code)
+    if distributed.is_first():
+        print(*lines, sep="\n")
+
+
+def what_next(experiment, finished):
+    """The lines that a run ends with."""
+    if not finished:
+        return [f"stopped: {experiment.checkpoint} is written, run the same command to resume"]
+    directory, gan = COMPLETE / experiment.name, experiment.settings.gan
+    own_code = [f"--gan={gan}"] if is_own_code(gan) else []
+    walk = shlex.join(["python", "traverse_latent_space.py", f"--exp={directory}", *own_code])
+    return [f"trained: {directory}", f"next: {walk}"]
 
 
 def train(experiment, space, labels, device, automatic):
