@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from dataclasses import fields, replace
 
 from lib import distributed
-from lib.arguments import AUTO, check_plain_name, number, positive_float, positive_int, positive_int_or_auto, seed
+from lib.arguments import AUTO, check_plain_name, learning_rate, number, positive_int, positive_int_or_auto, seed
 from lib.command_line import Formatter, Parser, StopRequest, add_device_arguments, choose_device, run
 from lib.config import CLIP_OF, COMPLETE, CORPORA, DEFAULT_CLIP, DEFAULT_STYLEGAN_LAYER, PRECISIONS
 from lib.methods import METHODS, add_arguments, find_method, name_of_run, shifts
@@ -74,7 +74,7 @@ def parser():
     add_arguments(p)
 
     g = p.add_argument_group("training")
-    g.add_argument("--lr", type=positive_float, help="learning rate (default: of the method and loss)")
+    g.add_argument("--lr", type=learning_rate, help="learning rate (default: of the method and loss)")
     g.add_argument("--batch-size", type=positive_int, metavar="B",
                    help="latent codes per iteration (default: of the method and loss)")
     g.add_argument("--max-iter", type=number(int, Range(low=0, high=10**9)), metavar="I",

@@ -3,7 +3,7 @@
 import argparse
 from dataclasses import dataclass
 
-from lib.settings import COUNT, PIXELS, POSITIVE, SEED, STEPS, Range
+from lib.settings import COUNT, PIXELS, POSITIVE, RATE, SEED, STEPS, Range
 from models.errors import UserError
 
 AUTO = "auto"
@@ -33,6 +33,7 @@ positive_int = number(int, COUNT)
 steps = number(int, STEPS)
 pixels = number(int, PIXELS)
 positive_float = number(float, POSITIVE)
+learning_rate = number(float, RATE)
 seed = number(int, SEED)
 
 

@@ -68,6 +68,7 @@ COUNT = Range(low=1, high=10**9)
 STEPS = Range(low=1, high=10**5)
 PATHS = Range(low=1, high=10**5)
 POSITIVE = Range(low=0, high=1e38, open_low=True)  # a float32 can hold it
+RATE = Range(low=0, high=1e30, open_low=True)  # Adam divides a learning rate by 1 - beta, which may be 0.0001
 SHARE = Range(low=0, high=1, open_low=True)  # in (0, 1]
 SEED = Range(low=0, high=2**31 - 1)
 PIXELS = Range(low=1, high=8192)
@@ -181,7 +182,7 @@ class TrainingSettings(GeneratorSettings):
     method: str = setting("contraclip")
     stylegan_layer: int | None = setting(None, Range(low=0), named=True)
     synthesis_resolution: int | None = setting(None, COUNT)
-    lr: float = setting(1e-3, POSITIVE)
+    lr: float = setting(1e-3, RATE)
     batch_size: int | None = setting(32, COUNT)  # None until the method has chosen one
     max_iter: int = setting(10_000, Range(low=0, high=10**9))
     seed: int = setting(0, SEED)

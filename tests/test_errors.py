@@ -120,6 +120,8 @@ MAY_BE_ZERO = {"--stylegan-layer", "--seed", "--max-iter"}
 OUT_OF_RANGE = [
     ("train.py", "--beta=0.24"), ("train.py", "--beta=1"), ("train.py", "--css-beta=1.5"), ("train.py", "--lss-beta=1"),
     ("train.py", "--truncation=1.1"), ("train.py", "--max-iter=1.5"), ("train.py", "--seed=99999999999999999999"),
+    ("train.py", "--lr=1e38"), ("train.py", "--reconstructor-lr=1e38"), ("train.py", "--nce-views=1000000"),
+    ("train.py", "--direction-depth=100000"), ("train.py", "--projector-width=1000000"),
     ("train.py", "--loss=mse"), ("train.py", "--stylegan-space=S+"), ("train.py", "--no-such-flag"),
     ("sample_gan.py", "--truncation=2"), ("sample_gan.py", "--stylegan-space=W+"),
     ("traverse_latent_space.py", "--img-quality=101"), ("traverse_latent_space.py", "--gif-fps=51"),

@@ -530,6 +530,11 @@ def test_what_is_not_of_latentclr_is_refused(kind, change, message, states):
     (["--feed-layers", "5"], "lie behind --feature-layer layer0"),
     (["--feed-layers", "0", "--stylegan-space=Z"], "--feed-layers goes with --stylegan-space=W, not Z"),
     (["--learn-gammas"], "--learn-gammas is not used by --method=latentclr"),
+    (["--direction-depth=2"], "--direction-depth is not used without --direction-model=nonlinear"),
+    (["--projector-features=2"], "--projector-features is not used without --projector=linear or nonlinear"),
+    (["--projector=linear", "--projector-width=2"], "--projector-width is not used without --projector=nonlinear"),
+    (["--direction-model=nonlinear", "--direction-depth=32", "--num-directions=100000"],
+     "of 100000 directions in 32 dimensions have 3,276,800,000 numbers"),
 ])  # fmt: skip
 def test_what_contradicts_itself_is_refused_and_leaves_nothing(more, message, workplace, data):
     with pytest.raises(UserError, match=message):

@@ -9,7 +9,7 @@ into W+; the contrast tells the move of each view from the ways to the source in
 
 from dataclasses import dataclass
 
-from lib.arguments import number, positive_int
+from lib.arguments import number
 from lib.methods.text_edits import (
     WEIGHT,
     MapperSettings,
@@ -18,10 +18,11 @@ from lib.methods.text_edits import (
     load_where_present,
     read_checkpoint,
 )
-from lib.settings import COUNT, FACT, POSITIVE, setting
+from lib.settings import FACT, POSITIVE, Range, setting
 from models.errors import UserError
 
 NEGATIVES = ("own", "first")
+VIEWS = Range(low=1, high=1000)
 PUBLISHED_CLIP = "ViT-B/32"
 
 
@@ -29,7 +30,7 @@ PUBLISHED_CLIP = "ViT-B/32"
 class CFCLIPSettings(MapperSettings):
     temperature: float = setting(0.1, POSITIVE)
     nce_lambda: float = setting(0.3, WEIGHT)
-    nce_views: int = setting(8, COUNT)
+    nce_views: int = setting(8, VIEWS)
     nce_negatives: str = setting("own", NEGATIVES)
     no_antialias: bool = setting(False)
     perc_lambda: float = setting(0.0, WEIGHT)
@@ -45,7 +46,7 @@ class CFCLIP(TextEdit):
         g = parser.add_argument_group("cf-clip")
         g.add_argument("--nce-lambda", type=number(float, WEIGHT), metavar="L",
                        help="weight of the contrastive loss (default: 0.3)")
-        g.add_argument("--nce-views", type=positive_int, metavar="V",
+        g.add_argument("--nce-views", type=number(int, VIEWS), metavar="V",
                        help="random perspectives of each edited image (default: 8)")
         g.add_argument("--nce-negatives", choices=NEGATIVES,
                        help="ways to the source's sentences from each image itself, or, as published, from the batch's "

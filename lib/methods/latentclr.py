@@ -6,12 +6,12 @@
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from lib.arguments import number, positive_int
+from lib.arguments import number
 from lib.methods.method import Method, parts_of, tensors_of
 from lib.methods.published import Published
-from lib.settings import COUNT, PATHS, POSITIVE, Each, Range, TrainingSettings, setting
+from lib.settings import PATHS, POSITIVE, Each, Range, TrainingSettings, setting
 from models.errors import UserError
 
 MODELS = ("global", "linear", "nonlinear")
@@ -19,6 +19,8 @@ PROJECTORS = ("identity", "linear", "nonlinear")
 SIMILARITIES = ("anchored", "absolute", "signed")
 STATISTICS = ("together", "apart")
 SEVERAL, NOT_NEGATIVE = Range(low=2, high=PATHS.high), Range(low=0)
+DEPTH, WIDTH = Range(low=1, high=32), Range(low=1, high=4096)  # of networks
+MOST_NUMBERS = 10**9  # of all directions' networks
 ANY = Range()
 MILESTONES, DECAY = (1000, 5000), 0.2  # the learning rate is multiplied at these iterations
 CHECKPOINTS = ("best_model.pt", "final_model.pt", "most_recent.pt")
@@ -28,16 +30,16 @@ CHECKPOINTS = ("best_model.pt", "final_model.pt", "most_recent.pt")
 class LatentCLRSettings(TrainingSettings):
     num_directions: int = setting(32, SEVERAL, named=True)
     direction_model: str = setting("global", MODELS, named=True)
-    direction_depth: int = setting(3, COUNT, named=True)
+    direction_depth: int = setting(3, DEPTH, named=True)
     unnormalised: bool = setting(False)
     alpha: float = setting(0.1, ANY, named=True)
     alpha_range: list | None = setting(None, Each(), named=True)  # noqa: RUF009
     feature_layer: str = setting("layer0", named=True)
     feed_layers: list | None = setting(None, Each(low=0), named=True)  # noqa: RUF009
     projector: str = setting("identity", PROJECTORS, named=True)
-    projector_depth: int = setting(3, COUNT)
-    projector_width: int = setting(64, COUNT)
-    projector_features: int = setting(32, COUNT)
+    projector_depth: int = setting(3, DEPTH)
+    projector_width: int = setting(64, WIDTH)
+    projector_features: int = setting(32, WIDTH)
     projector_statistics: str = setting("together", STATISTICS)
     similarity: str = setting("anchored", SIMILARITIES)
     temperature: float = setting(0.5, POSITIVE)
@@ -53,7 +55,8 @@ class LatentCLR(Method):
         g.add_argument("--direction-model", choices=MODELS,
                        help="one vector for all codes, or an affine map or a network that gives one for each "
                             "(default: global)")
-        g.add_argument("--direction-depth", type=positive_int, metavar="D", help="layers of a network (default: 3)")
+        g.add_argument("--direction-depth", type=number(int, DEPTH), metavar="D",
+                       help="layers of a network (default: 3)")
         g.add_argument("--unnormalised", action="store_true",
                        help="edit by the vectors as they are, not by their directions")
         alpha = g.add_mutually_exclusive_group()
@@ -66,9 +69,12 @@ class LatentCLR(Method):
                             "generator.layers.<i> mean the same; of a generator of your own, only output0, the image "
                            "(default: layer0)")
         g.add_argument("--projector", choices=PROJECTORS, help="what features pass before the loss (default: identity)")
-        g.add_argument("--projector-depth", type=positive_int, metavar="D", help="layers, nonlinear (default: 3)")
-        g.add_argument("--projector-width", type=positive_int, metavar="F", help="between them (default: 64)")
-        g.add_argument("--projector-features", type=positive_int, metavar="F", help="behind them (default: 32)")
+        g.add_argument("--projector-depth", type=number(int, DEPTH), metavar="D",
+                       help="layers, nonlinear (default: 3)")
+        g.add_argument("--projector-width", type=number(int, WIDTH), metavar="F",
+                       help="between them (default: 64)")
+        g.add_argument("--projector-features", type=number(int, WIDTH), metavar="F",
+                       help="behind them (default: 32)")
         g.add_argument("--projector-statistics", choices=STATISTICS,
                        help="its batch norm sees all edits together or, as published, each direction apart, which "
                             "removes what its edits have in common (default: together)")
@@ -92,6 +98,12 @@ class LatentCLR(Method):
             raise UserError("an edit by --alpha 0 changes nothing: give another length")
         if settings.batch_size < 2:
             raise UserError("--batch-size must be at least 2: a direction's edits of two codes are compared")
+        if settings.direction_model != "nonlinear":
+            _check_unset(settings, "direction_depth", needed="--direction-model=nonlinear")
+        if settings.projector == "identity":
+            _check_unset(settings, "projector_features", needed="--projector=linear or nonlinear")
+        if settings.projector != "nonlinear":
+            _check_unset(settings, "projector_depth", "projector_width", needed="--projector=nonlinear")
 
     @staticmethod
     def experiment_name(settings, gan, corpus, num_paths):
@@ -114,6 +126,11 @@ class LatentCLR(Method):
     def space_of(cls, settings, space):
         from lib.latent_space import feed_layers
 
+        depth = settings.direction_depth if settings.direction_model == "nonlinear" else 1
+        numbers = settings.num_directions * depth * space.dim**2
+        if settings.direction_model != "global" and numbers > MOST_NUMBERS:
+            raise UserError(f"networks of {settings.num_directions} directions in {space.dim} dimensions have "
+                            f"{numbers:,} numbers: ask for fewer directions, or for --direction-model=global")
         layer, known = layer_named(settings.feature_layer), space.generator.feature_layers
         if layer not in known:
             raise UserError(f"--feature-layer {settings.feature_layer} is not a layer of this generator, whose layers "
@@ -262,6 +279,14 @@ def driven_by(layer):
     """The index of the W+ layer that drives a layer of StyleGAN2."""
     index = int(re.sub(r"\D", "", layer))
     return 2 * index + 1 if layer.startswith("output") else index
+
+
+def _check_unset(settings, *names, needed):
+    """Raise UserError where a setting is not its default, though nothing uses it without other flags."""
+    defaults = {one.name: one.default for one in fields(settings)}
+    for name in names:
+        if getattr(settings, name) != defaults[name]:
+            raise UserError(f"--{name.replace('_', '-')} is not used without {needed}")
 
 
 def _labels(count):

@@ -7,11 +7,11 @@
 
 from dataclasses import dataclass
 
-from lib.arguments import number, positive_float, positive_int
+from lib.arguments import learning_rate, number, positive_float, positive_int
 from lib.methods import shifts
 from lib.methods.method import Method, parts_of, tensors_of
 from lib.methods.published import Published
-from lib.settings import COUNT, FACT, PATHS, POSITIVE, Range, TrainingSettings, read_object, setting
+from lib.settings import COUNT, FACT, PATHS, POSITIVE, RATE, Range, TrainingSettings, read_object, setting
 from models.errors import UserError
 
 WEIGHT = Range(low=0)
@@ -28,7 +28,7 @@ class WarpedGANSpaceSettings(TrainingSettings):
     gamma: float | None = setting(None, POSITIVE)  # none: one over the dimension of the space
     z_truncation: float | None = setting(None, POSITIVE)
     reconstructor_type: str = setting("ResNet", RECONSTRUCTORS, named=True)
-    reconstructor_lr: float = setting(1e-4, POSITIVE)
+    reconstructor_lr: float = setting(1e-4, RATE)
     min_shift_magnitude: float = setting(0.25, POSITIVE, named=True)
     max_shift_magnitude: float = setting(0.45, POSITIVE, named=True)
     shift_unit: str = setting(shifts.OWN, shifts.UNITS, named=True)
@@ -57,7 +57,7 @@ class WarpedGANSpace(Method):
                        help="draw each coordinate of z from [-T, T] (default: no bounds)")
         g.add_argument("--reconstructor-type", choices=RECONSTRUCTORS,
                        help="the network that tells the paths apart (default: ResNet)")
-        g.add_argument("--reconstructor-lr", type=positive_float, help="its learning rate (default: 0.0001)")
+        g.add_argument("--reconstructor-lr", type=learning_rate, help="its learning rate (default: 0.0001)")
         g.add_argument("--lambda-cls", type=number(float, WEIGHT), metavar="W", help="weight of the path (default: 1)")
         g.add_argument("--lambda-reg", type=number(float, WEIGHT), metavar="W",
                        help="weight of the magnitude (default: 0.25)")
