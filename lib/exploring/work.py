@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from models.errors import UserError
 
-NICE = 10
+NICER = 5  # than the thread of the pictures, which goes first; more, and other programs would take all the time
 # Seconds in which nobody has asked how far a work is, as where its tab was closed. Browsers let a hidden tab ask once a
 # minute at least.
 FORGOTTEN = 180
@@ -123,7 +123,7 @@ class Workshop:
     def _serve(self):
         if sys.platform == "linux":  # where it is of this thread, and of those that it starts
             with suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+                os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICER))
         while True:
             with self._changed:
                 while self._open and not self._queue:
