@@ -3,7 +3,7 @@
 import io
 import json
 
-from models.errors import UserError
+from models.errors import UserError, one_line
 from models.files import replacing
 from models.untrusted.text_files import load_json
 
@@ -36,8 +36,8 @@ def check_generator(before, now, directory):
     if before.gan_sha256 != now.gan_sha256:
         raise UserError(
             f"{directory} was made with another file with this generator's name (its SHA-256 begins with "
-            f"{before.gan_sha256[:12]}, now with {str(now.gan_sha256)[:12]}): restore that file, or give this one "
-            "another name"
+            f"{one_line(before.gan_sha256, 12)}, now with {str(now.gan_sha256)[:12]}): restore that file, or give this "
+            "one another name"
         )
     return {"gan_sha256", "gan"}
 

@@ -31,7 +31,7 @@ from lib.paths.tracing import follow
 from lib.pixels import to_uint8
 from lib.settings import GeneratorSettings, TrainingSettings, WalkSettings, read_object
 from models import directories
-from models.errors import UserError, quoted
+from models.errors import UserError, one_line, quoted
 from models.files import sha256
 from models.load_generator import generator_file, generator_name, load_generator
 from models.registry import GENERATORS, family_of, is_own_code
@@ -214,7 +214,8 @@ def _open_published(path, published, gan, device, stylegan_space, like=None):
     generator = _loaded(gan, gan_sha256, device, like)
     family, resolution = generator.family.name, generator.resolution
     if published.family not in (None, family) or published.resolution not in (None, resolution):
-        stated = " of ".join(f"{one}"[:30] for one in (published.family, published.resolution) if one is not None)
+        said = [one for one in (published.family, published.resolution) if one is not None]
+        stated = " of ".join(one_line(str(one), 30) for one in said)
         raise UserError(f"{path} was trained on a {stated}, and {gan} is a {family} of {resolution} px: give its own "
                         "with --gan")
     if stylegan_space not in (None, *published.spaces):

@@ -24,6 +24,7 @@ import open_clip
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import RemoteEntryNotFoundError
+from open_clip import CLIPTextCfg
 from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH, SimpleTokenizer, get_clean_fn
 from tokenizers import Tokenizer
@@ -43,6 +44,7 @@ LIMITS = {"layers": MOST_LAYERS, "depth": MOST_LAYERS, "image_size": MOST_PIXELS
 # A network in float32 takes twice the bytes of its file in half precision, and its masks some more.
 MOST_GROWTH, MOST_MORE = 4, 256 << 20
 TIMM_NAME = re.compile(r"[\w.-]+")  # without the address of a hub or a folder
+CLEANING = ("canonicalize", "lower", "whitespace")  # of sentences
 PREPARATION = ("mean", "std", "interpolation", "resize_mode")  # how images are prepared, in open_clip's lists
 
 
@@ -58,9 +60,11 @@ def load_open_clip(name):
     else:
         network, source, options = _named(name)
         folder = source.parent
-    tokenize, padding = _tokenizer(network["text_cfg"], folder)
+    text = network["text_cfg"]
+    known = text.get("vocab_size", CLIPTextCfg.vocab_size)
+    tokenize, padding = _within_vocabulary(*_tokenizer(text, folder), known, name)
     model = _model(source, **options)
-    length = network["text_cfg"].get("context_length", DEFAULT_CONTEXT_LENGTH)
+    length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
     images = _preparation(model, name)
     height, _ = images.size
     return model, Interface(
@@ -239,6 +243,9 @@ def _check_text(text):
 def _tokenizer(text, folder):
     """A model's text settings and the folder of its weights -> (sentence -> token ids, id for padding)."""
     settings = text.get("tokenizer_kwargs", {})
+    if settings.get("clean", "whitespace") not in CLEANING:
+        raise UserError(f"this model's text is to be cleaned by {quoted(settings['clean'])}, which open_clip does not "
+                        "know: choose another model")
     if not text.get("hf_tokenizer_name"):
         bpe = SimpleTokenizer(**settings)
         return lambda sentence: [bpe.sot_token_id, *bpe.encode(sentence), bpe.eot_token_id], 0
@@ -254,6 +261,20 @@ def _tokenizer(text, folder):
                         "again") from None
     clean = get_clean_fn(settings.get("clean", "whitespace"))
     return lambda sentence: [0 if id == separator else id for id in tokenizer.encode(clean(sentence)).ids], padding
+
+
+def _within_vocabulary(tokenize, padding, size, name):
+    """(sentence -> token ids, id for padding), the same, which refuse ids that the network has no row for: tokenizers
+    may have more than they ever use."""
+
+    def checked(ids):
+        if max(ids, default=0) >= size:
+            raise UserError(f"the tokenizer of {quoted(name)} has a token {max(ids)}, and its network knows {size}: it "
+                            "is another model's")
+        return ids
+
+    checked([padding])
+    return lambda sentence: checked(tokenize(sentence)), padding
 
 
 def _id(tokenizer, token):

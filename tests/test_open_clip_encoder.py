@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.clip_encoder import load_clip
 from models.clip_interface import OPEN_CLIP
-from models.errors import UserError
+from models.errors import UserError, quoted
 
 open_clip = pytest.importorskip("open_clip")
 huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -255,14 +255,39 @@ def test_a_sentence_too_long_is_quoted(kind, encoders):
      "not in its folder"),
 ])  # fmt: skip
 def test_a_folder_is_refused_before_anything_is_fetched_or_built(part, changed, said, folders, tmp_path, capfd):
-    for file in folders("ViT").iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    settings = tmp_path / "open_clip_config.json"
+    settings = copy_of(folders("ViT"), tmp_path)
     content = json.loads(settings.read_text())
     content[part] |= changed
     settings.write_text(json.dumps(content))
     assert said in refusal(tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def copy_of(folder, tmp_path):
+    for file in folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return tmp_path / "open_clip_config.json"
+
+
+@pytest.mark.parametrize("clean", ["evil", 5, ["lower"]])
+def test_a_way_of_cleaning_that_open_clip_does_not_know_is_refused(clean, folders, tmp_path):
+    settings = copy_of(folders("SigLIP"), tmp_path)
+    content = json.loads(settings.read_text())
+    content["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["clean"] = clean
+    settings.write_text(json.dumps(content))
+    assert f"is to be cleaned by {quoted(clean)}" in refusal(tmp_path)
+
+
+def test_a_tokenizer_with_tokens_that_the_network_does_not_know_is_refused_when_it_uses_them(folders, tmp_path):
+    copy_of(folders("SigLIP"), tmp_path)
+    unused = [(f"unused{n}", -99.0) for n in range(200)]
+    pieces = [("</s>", 0.0), ("<unk>", 0.0), ("b", -9.0), ("▁", -5.0), *unused, ("a", -9.0)]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=1))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    encoder = load_clip(f"open_clip:{tmp_path}")
+    encoder.encode_text(["b"])
+    with pytest.raises(UserError, match="has a token 204, and its network knows 120"):
+        encoder.encode_text(["a"])
 
 
 # --- files of weights, and released ones
