@@ -11,6 +11,7 @@ import torch
 
 NUMBERS = [0, 1, -1, 2, 255, 2**31 - 1, 2**31, 2**62, 2**63, 2**64, 2**70, 10**400, -(2**63)]
 TEXTS = ["", "x", "x" * 5000, "9" * 5000, "\ud800", "\x1b[31m", "a\nb", "../../x", "é" * 300, "__class__", "0"]
+LARGE = 1 << 24  # elements of a tensor, which were expanded: it takes minutes to make another kind of them
 VALUES = [None, True, 0, -1, 10**30, 1e308, float("nan"), float("inf"), [], {}, "", "x" * 10_000, [[[[[]]]]], {"a": {}}]
 
 
@@ -147,7 +148,7 @@ def of_tensors(content, draw):
 
 def changed(value, draw):
     """A tensor of another kind, shape or layout; another value in place of something else."""
-    if not isinstance(value, torch.Tensor) or draw.random() < 0.1:
+    if not isinstance(value, torch.Tensor) or value.numel() > LARGE or draw.random() < 0.1:
         return draw.choice([*VALUES, *NUMBERS, torch.zeros(2), torch.tensor(float("nan"))])
     flat = value.detach().float()
     ways = [
