@@ -61,9 +61,9 @@ def load_open_clip(name):
         network, source, options = _named(name)
         folder = source.parent
     text = network["text_cfg"]
-    known = text.get("vocab_size", CLIPTextCfg.vocab_size)
-    tokenize, padding = _within_vocabulary(*_tokenizer(text, folder), known, name)
+    tokenize, padding = _tokenizer(text, folder)
     model = _model(source, **options)
+    tokenize = _within_vocabulary(tokenize, padding, text.get("vocab_size", CLIPTextCfg.vocab_size), name)
     length = text.get("context_length", DEFAULT_CONTEXT_LENGTH)
     images = _preparation(model, name)
     height, _ = images.size
@@ -264,8 +264,8 @@ def _tokenizer(text, folder):
 
 
 def _within_vocabulary(tokenize, padding, size, name):
-    """(sentence -> token ids, id for padding), the same, which refuse ids that the network has no row for: tokenizers
-    may have more than they ever use."""
+    """`tokenize`, which now refuses token ids that the network has no row for: tokenizers may have more than they ever
+    use. Raises UserError where that for padding is one."""
 
     def checked(ids):
         if max(ids, default=0) >= size:
@@ -274,7 +274,7 @@ def _within_vocabulary(tokenize, padding, size, name):
         return ids
 
     checked([padding])
-    return lambda sentence: checked(tokenize(sentence)), padding
+    return lambda sentence: checked(tokenize(sentence))
 
 
 def _id(tokenizer, token):

@@ -180,7 +180,8 @@ def test_a_gpu_that_runs_out_of_memory_is_said_with_what_fits(micro, tmp_path):
     experiment = SimpleNamespace(settings=method.settings, checkpoint=tmp_path / "checkpoint.pt", directory=tmp_path)
     method.limit = 4
     at_once, ways = (16, "--batch-size 8, or --micro-batch-size 8") if micro is None else (8, ".*--micro-batch-size 4")
-    with pytest.raises(UserError, match=f"out of memory with {at_once} images at a time: try {ways} with"):
+    said = rf"out of memory with {at_once} images at a time: try {ways} \(images at a time\) with"
+    with pytest.raises(UserError, match=said):
         trainer.train(experiment, method, Stop())
     assert not list(tmp_path.iterdir())
     experiment.settings = replace(method.settings, micro_batch_size=4)

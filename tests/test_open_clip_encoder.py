@@ -249,6 +249,7 @@ def test_a_sentence_too_long_is_quoted(kind, encoders):
     ("preprocess_cfg", {"std": [0, 1, 1]}, "how images are prepared"),
     ("preprocess_cfg", {"mean": 0.5}, "how images are prepared"),
     ("model_cfg", {"vision_cfg": {"image_size": 32, "layers": 200, "width": 19_200, "patch_size": 16}}, "which takes"),
+    ("model_cfg", {"text_cfg": {"vocab_size": "many"}}, "must be tuple of ints"),
     ("model_cfg", {"vision_cfg": {"image_size": 10**6, "layers": 1, "width": 64, "patch_size": 16}}, "image_size"),
     ("model_cfg", {"vision_cfg": {"image_size": 32, "timm_model_name": "hf-hub:nobody/net"}}, "not one of timm's"),
     ("model_cfg", {"vision_cfg": {"image_size": 32, "timm_model_name": "resnet18", "timm_model_pretrained": True}},
