@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from mean_colours import Colours
 
 from lib.exploring.judging import Judging
 from lib.exploring.world import World
-from lib.judges.judge import Judge
 from lib.latent_space import latent_space
 from lib.methods import text_start
 from lib.methods.contraclip import ContraCLIPSettings
@@ -45,15 +45,6 @@ def experiments(settings, tiny_stylegan2):
         labels = [f"{name} {k}" for k in range(2)]
         made.append(Trained(Path(name), tiny_stylegan2, spaces[name], lines, labels, plain, None))
     return made
-
-
-class Colours(Judge):
-    """Reads the mean of each colour."""
-
-    names, units, fingerprint, scaled = ["red", "green", "blue"], ["mean"] * 3, "colours", True
-
-    def __call__(self, images):
-        return (images.mean(dim=(2, 3)) + 1) / 2
 
 
 @pytest.fixture(scope="session")

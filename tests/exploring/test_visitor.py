@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mean_colours import Colours
 from PIL import Image
 
 from lib.exploring.judging import Judging
@@ -16,7 +17,6 @@ from lib.exploring.sliders import sliders_of
 from lib.exploring.work import Stopped
 from lib.exploring.world import World
 from lib.files import write_json
-from lib.judges.judge import Judge
 from lib.methods import dipole_paths
 from lib.pools import code_directories, find_pool, read_code
 from lib.trained import find_experiment, open_experiment
@@ -25,15 +25,6 @@ from models.errors import UserError
 
 DIPOLES = [("a happy face", "a sad face"), ("an old face", "a young face")]  # of the experiment in W
 HAT = ("a face with a hat", "a face without a hat")
-
-
-class Colours(Judge):
-    """Reads the mean of each colour."""
-
-    names, units, fingerprint, scaled = ["red", "green", "blue"], ["mean"] * 3, "colours", True
-
-    def __call__(self, images):
-        return (images.mean(dim=(2, 3)) + 1) / 2
 
 
 @pytest.fixture
