@@ -45,6 +45,11 @@ class LatentCLRSettings(TrainingSettings):
     temperature: float = setting(0.5, POSITIVE)
     weight_decay: float = setting(1e-3, NOT_NEGATIVE)
 
+    @property
+    def layers(self):
+        """How many layers each direction's network has, where it is one."""
+        return self.direction_depth if self.direction_model == "nonlinear" else 1
+
 
 class LatentCLR(Method):
     Settings = LatentCLRSettings
@@ -126,8 +131,7 @@ class LatentCLR(Method):
     def space_of(cls, settings, space):
         from lib.latent_space import feed_layers
 
-        depth = settings.direction_depth if settings.direction_model == "nonlinear" else 1
-        numbers = settings.num_directions * depth * space.dim**2
+        numbers = settings.num_directions * settings.layers * space.dim**2
         if settings.direction_model != "global" and numbers > MOST_NUMBERS:
             raise UserError(f"networks of {settings.num_directions} directions in {space.dim} dimensions have "
                             f"{numbers:,} numbers: ask for fewer directions, or for --direction-model=global")
@@ -153,8 +157,7 @@ class LatentCLR(Method):
             if settings.direction_model == "global":
                 model = GlobalDirections(*sizes)
             else:
-                depth = settings.direction_depth if settings.direction_model == "nonlinear" else 1
-                model = NetworkDirections(*sizes, depth)
+                model = NetworkDirections(*sizes, settings.layers)
             self.trained = nn.ModuleDict({"model": model, "projector": self._projector()})
         return {}
 
