@@ -91,6 +91,11 @@ class CLIPEncoder(nn.Module):
                             "(a token is a word or a part of one): shorten it")
         return ids + [self.interface.padding] * (length - len(ids))
 
+    @cached_property
+    def _unused_tokens(self):
+        """For each token of CLIP's, whether the table has zeros for it."""
+        return (self.model.token_embedding.weight == 0).all(dim=1).tolist()
+
     def unknown_words(self, sentences):
         """The words of sentences (list of str) that training never showed to this CLIP, in their order.
 
@@ -98,7 +103,7 @@ class CLIPEncoder(nn.Module):
         """
         if self.interface.tokenize is not clip_tokens:
             return []
-        tokenizer, unused = clip.clip._tokenizer, (self.model.token_embedding.weight == 0).all(dim=1).tolist()
+        tokenizer, unused = clip.clip._tokenizer, self._unused_tokens
         words = dict.fromkeys(word for text in sentences for word in tokenizer.pat.findall(text.lower()))
         return [word for word in words if word.isalnum() and any(unused[i] for i in tokenizer.encode(word))]
 
